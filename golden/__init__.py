@@ -1,0 +1,1 @@
+"""The meaning: what every bit must be."""

@@ -1,0 +1,103 @@
+"""Models with random weights in which spikes flow: for the compiler, the RTL and tests, with no training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.integer import ops
+from golden.integer.encode import encode
+from golden.integer.graph import svformer_graph
+from golden.integer.network import Array, accumulate
+from golden.spec.model import HEAD, INPUT, SDHA, Encoding, Model
+
+NANO = Encoding(height=32, width=32, timesteps=16, frames=2, patch=4)
+RATE = (5, 25)  #: per cent of neurons that fire in each layer, aimed at
+
+
+def random_clip(encoding: Encoding, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Input tensor of a bright, noisy square that moves over a dark, noisy ground."""
+    t, height, width = encoding.timesteps, encoding.height, encoding.width
+    frames = rng.integers(0, 24, (t, height, width), np.uint8)
+    size, y, x = height // 3, *rng.integers(0, height, 2)
+    dy, dx = rng.integers(-3, 4, 2)
+    for i in range(t):
+        rows = (np.arange(size) + y + i * dy) % height
+        columns = (np.arange(size) + x + i * dx) % width
+        frames[i, rows[:, None], columns[None, :]] = rng.integers(120, 256, (size, size), np.uint8)
+    return encode(frames, encoding)
+
+
+def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes: int) -> tuple[Model, dict[str, Array]]:
+    """A nano-shaped model with random 4-bit weights, shifts and biases that make 5 to 25 % of its neurons fire.
+
+    Parameters
+    ----------
+    seed : int
+        Same seed, same model.
+    **sizes : int
+        Of `svformer_graph`: ``local``, ``wide``, ``heads``, ``blocks``, ``ratio``.
+    """
+    rng = np.random.default_rng(seed)
+    card = {"weights": "random", "command": f"python -m golden random --seed {seed}"}
+    model = svformer_graph(
+        name="random-nano", encoding=encoding, classes=tuple(f"class{i}" for i in range(classes)), card=card, **sizes
+    )
+    clips = [random_clip(encoding, rng) for _ in range(2)]
+    known: list[dict[str, Array]] = [{INPUT: clip} for clip in clips]
+    tensors: dict[str, Array] = {}
+    fan_in = model.shapes()
+    for layer in model.layers:
+        if layer.op != SDHA:
+            inputs = 1 if layer.depthwise else fan_in[layer.inputs[0]][-1]
+            tensors[f"{layer.name}.weight"] = rng.integers(-8, 8, (layer.channels, inputs, layer.kernel, layer.kernel), np.int8)
+        acc = np.stack([accumulate(layer, tensors, k) for k in known])  # [clip, T, H, W, O]
+        if layer.op == HEAD:
+            tensors[f"{layer.name}.bias"] = np.zeros(layer.channels, np.int32)
+            tensors[f"{layer.name}.shift"] = np.zeros(layer.channels, np.int8)
+            break
+        shift = np.array([_shift(acc[..., o], 2 * layer.theta) for o in range(layer.channels)], np.int8)
+        rate = rng.integers(RATE[0] + 2, RATE[1] - 2)
+        before = [k[layer.residual] if layer.residual else None for k in known]
+        bias = _bias(acc, shift, before, layer.theta, int(rate), model.u_bits)
+        tensors[f"{layer.name}.bias"] = bias
+        tensors[f"{layer.name}.shift"] = shift
+        for k, a, u in zip(known, acc, before, strict=True):
+            y = ops.affine(a, bias, shift)
+            if layer.residual or layer.u_out:
+                y, _ = ops.residual(np.zeros(y.shape, np.int16) if u is None else u, y, model.u_bits)
+            if layer.u_out:
+                k[layer.u_out] = y
+            k[layer.spike_out] = ops.lif(y, layer.theta)
+    return replace(model, card={**model.card, "seed": str(seed)}), tensors
+
+
+def _shift(acc: Array, reach: int) -> int:
+    """Shift that brings the largest accumulator of a channel to at most ``reach``, more than half of it."""
+    largest = max(int(np.abs(acc).max()), 1)
+    shift = 0
+    while largest >> shift > reach:
+        shift += 1
+    while shift > -6 and (largest << -(shift - 1) if shift <= 0 else largest >> (shift - 1)) <= reach:
+        shift -= 1
+    return shift
+
+
+def _bias(acc: Array, shift: Array, before: list[Array | None], theta: int, rate: int, u_bits: int) -> NDArray[np.int32]:
+    """Bias of every channel that makes ``rate`` per cent of its neurons fire, by bisection on all channels at once."""
+    span = (np.abs(acc).max() + (theta << np.maximum(shift, 0).astype(np.int64))) * 2
+    low, high = -span.astype(np.int32), span.astype(np.int32)
+    while (high - low).max() > 1:
+        middle = (low + high) >> 1
+        fired = np.zeros(shift.shape, np.int64)
+        for a, u in zip(acc, before, strict=True):
+            y = ops.affine(a, middle, shift)
+            if u is not None:
+                y, _ = ops.residual(u, y, u_bits)
+            fired += ops.lif(y, theta).sum(axis=(0, 1, 2))
+        many = fired * 100 > rate * acc[..., 0].size
+        high = np.where(many, middle, high)
+        low = np.where(many, low, middle)
+    return low

@@ -1,0 +1,1 @@
+"""What hardware, compiler, driver, golden model and docs share: config, registers, descriptor, model graph."""

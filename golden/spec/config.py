@@ -1,0 +1,167 @@
+"""The machine's configuration: every size once, every derived width once, and named presets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message shows the numbers."""
+
+
+def clog2(n: int) -> int:
+    """Bits needed to count ``n`` different values (0 for ``n`` = 1)."""
+    return (n - 1).bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of one accelerator. All memories are on chip; everything else lies behind the AXI4 master.
+
+    Parameters
+    ----------
+    name : str
+        Preset name.
+    cores : int
+        Time-parallel cores; core i owns time steps t with t mod cores == i.
+    lanes : int
+        Output channels accumulated at once by a core.
+    issue : int
+        Weight rows added per core and cycle; bit b of a spike word goes to issue slot b mod issue.
+    word : int
+        Channels per spike word.
+    neuron_lanes : int
+        Channels per cycle of the neuron unit (one *beat*); also the granularity of a spike write.
+    ham_tokens : int
+        Tokens per block of the Hamming engine; it ANDs ``lanes * ham_tokens`` bits per cycle.
+    axi_bits : int
+        Data width of the AXI4 master.
+    spike_words : int
+        Depth of each core's spike bank, in words.
+    u_beats : int
+        Depth of the residual memory, in beats of ``neuron_lanes`` values.
+    weight_rows : int
+        Depth of each weight bank, in rows of ``lanes`` weights.
+    param_beats : int
+        Depth of the parameter memory, in beats of ``neuron_lanes`` (bias, shift) pairs.
+    queue_depth : int
+        Entries of each issue slot's queue.
+    head_max : int
+        Largest head width of the Hamming engine.
+    w_bits, acc_bits, u_bits, count_bits : int
+        Widths of a weight slice, an accumulator (and bias, membrane, logit), a residual value, a Hamming count.
+    """
+
+    name: str
+    cores: int
+    lanes: int
+    issue: int
+    word: int
+    neuron_lanes: int
+    ham_tokens: int
+    axi_bits: int
+    spike_words: int
+    u_beats: int
+    weight_rows: int
+    param_beats: int
+    queue_depth: int
+    head_max: int
+    w_bits: int = 4
+    acc_bits: int = 24
+    u_bits: int = 16
+    count_bits: int = 14
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, text: str) -> None:
+            if not ok:
+                raise ConfigError(f"config '{self.name}': {text}")
+
+        for field, low, high in (
+            ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
+            ("ham_tokens", 1, 64), ("axi_bits", 32, 256), ("queue_depth", 4, 512), ("head_max", 8, 128),
+            ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 16),
+            ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
+        ):
+            value = getattr(self, field)
+            check(low <= value <= high, f"{field} = {value} is outside {low}..{high}")
+        for field in ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens", "axi_bits", "head_max", "queue_depth"):
+            value = getattr(self, field)
+            check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
+        check(self.word >= self.lanes, f"word = {self.word} < lanes = {self.lanes}")
+        check(self.issue <= self.word, f"issue = {self.issue} > word = {self.word}")
+        check(self.lanes >= self.neuron_lanes, f"lanes = {self.lanes} < neuron_lanes = {self.neuron_lanes}")
+        for what, bits in (("a spike word", self.word), ("a weight row", self.row_bits), ("a residual beat", self.u_beat_bits),
+                           ("a parameter beat", self.param_beat_bits)):
+            check(bits % self.axi_bits == 0, f"{what} of {bits} bits is not a multiple of axi_bits = {self.axi_bits}")
+        check(self.weight_rows % self.rows_per_word == 0,
+              f"weight_rows = {self.weight_rows} is not a multiple of word / issue = {self.rows_per_word}")
+
+    @property
+    def row_bits(self) -> int:
+        """Bits of one weight row: one weight slice per lane."""
+        return self.lanes * self.w_bits
+
+    @property
+    def rows_per_word(self) -> int:
+        """Rows of one weight bank that one spike word addresses."""
+        return self.word // self.issue
+
+    @property
+    def beats(self) -> int:
+        """Beats in which the neuron unit takes one result of ``lanes`` channels."""
+        return self.lanes // self.neuron_lanes
+
+    @property
+    def u_beat_bits(self) -> int:
+        """Bits of one residual beat; a value always occupies 16 bits of memory, sign-extended."""
+        return self.neuron_lanes * 16
+
+    @property
+    def param_beat_bits(self) -> int:
+        """Bits of one parameter beat: 32 bits a channel."""
+        return self.neuron_lanes * 32
+
+    @property
+    def peak_sop(self) -> int:
+        """Synaptic operations per cycle at full speed."""
+        return self.cores * self.lanes * self.issue
+
+    @property
+    def axi_bytes(self) -> int:
+        """Bytes of one AXI beat."""
+        return self.axi_bits // 8
+
+    @property
+    def digest(self) -> str:
+        """128-bit digest of every size, as 32 hex digits: what a program is compiled for."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+MICRO = Config(
+    name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
+    spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
+)
+SMALL = Config(
+    name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
+    spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
+)
+BASE = Config(
+    name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=32, ham_tokens=16, axi_bits=64,
+    spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128,
+)
+PRESETS = {c.name: c for c in (MICRO, SMALL, BASE)}
+
+
+def preset(name: str) -> Config:
+    """The preset of that name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the message lists the names.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no preset '{name}'; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,83 @@
+"""The AXI4-Lite register map as data: hardware, driver and docs/registers.md are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+ID_VALUE = 0x4D444E54  #: "TNDM", little-endian
+VERSION = 1  #: of register map and descriptor layout together
+
+
+@dataclass(frozen=True)
+class Register:
+    """One 32-bit register. ``access``: ``ro`` read-only, ``rw`` read-write, ``wo`` write-only (reads 0)."""
+
+    name: str
+    address: int
+    access: str
+    doc: str
+
+
+_MAP = (
+    ("ID", "ro", "the constant 0x4D444E54, 'TNDM'"),
+    ("VERSION", "ro", "version of register map and descriptor layout"),
+    ("DIGEST0", "ro", "config digest, hex digits 0..7 (as one number)"),
+    ("DIGEST1", "ro", "config digest, hex digits 8..15"),
+    ("DIGEST2", "ro", "config digest, hex digits 16..23"),
+    ("DIGEST3", "ro", "config digest, hex digits 24..31"),
+    ("CONTROL", "wo", "bit 0: start the program (ignored while busy); bit 1: abort and reset everything but these registers"),
+    ("STATUS", "ro", "bit 0: busy; bit 1: done since the last start; bit 2: error since the last start"),
+    ("ERROR", "ro", "bits 7:0 error code, bits 31:16 layer (descriptor index) where it happened"),
+    ("IRQ_ENABLE", "rw", "bit 0: the interrupt line is (done or error)"),
+    ("WATCHDOG", "rw", "cycles without progress after which the run ends in error 4; 0 switches it off"),
+    ("PROGRAM", "rw", "offset of the first descriptor in segment 0, multiple of 128"),
+    ("SEGMENT0", "rw", "memory address of segment 0: program, weights, parameters"),
+    ("SEGMENT1", "rw", "memory address of segment 1: the input clip"),
+    ("SEGMENT2", "rw", "memory address of segment 2: results"),
+    ("SEGMENT3", "rw", "memory address of segment 3: one 64-byte statistics record per executed descriptor"),
+    ("LAYER", "ro", "index of the descriptor being executed"),
+    ("CYCLES_LO", "ro", "cycles since the last start, bits 31:0"),
+    ("CYCLES_HI", "ro", "cycles since the last start, bits 63:32"),
+    ("READ_BEATS", "ro", "beats read over the AXI4 master since the last start"),
+    ("WRITE_BEATS", "ro", "beats written over the AXI4 master since the last start"),
+    ("SATURATIONS", "ro", "residual values that saturated since the last start"),
+)
+REGISTERS = {name: Register(name, 4 * i, access, doc) for i, (name, access, doc) in enumerate(_MAP)}
+ADDRESS_BITS = 8  #: of the AXI4-Lite address
+
+START, ABORT = 1, 2  #: bits of CONTROL
+BUSY, DONE, FAILED = 1, 2, 4  #: bits of STATUS
+SEGMENT_ALIGN = 4096  #: segments start at multiples of this many bytes
+
+
+class ErrorCode(IntEnum):
+    """Codes of the ERROR register."""
+
+    NONE = 0
+    DESCRIPTOR = 1  #: wrong magic, unknown opcode or wrong checksum
+    READ = 2  #: the memory answered a read with an error response
+    WRITE = 3  #: the memory answered a write with an error response
+    WATCHDOG = 4  #: no progress for WATCHDOG cycles
+
+
+ERROR_TEXT = {
+    ErrorCode.NONE: "no error",
+    ErrorCode.DESCRIPTOR: "illegal descriptor (wrong magic, unknown opcode or wrong checksum): the program in memory is damaged",
+    ErrorCode.READ: "the memory answered a read with an error response",
+    ErrorCode.WRITE: "the memory answered a write with an error response",
+    ErrorCode.WATCHDOG: "no progress within the watchdog limit: the memory stopped answering",
+}
+
+#: Words of one statistics record (64 bytes, 32-bit words, the rest zero), in order.
+STATISTICS = {
+    "layer": "index of the descriptor",
+    "cycles": "cycles from its start to its end",
+    "adds": "weight rows added by all cores and issue slots (broadcast), or lanes added (lanewise)",
+    "results": "results (one position, lane group and time step) that the neuron unit took",
+    "busy": "cycles in which at least one core added a row",
+    "starved": "cycles in which the neuron unit waited for a core",
+    "blocked": "cycles in which the fetch walker waited for a full queue",
+    "wait": "cycles between the end of the descriptor before and the start of this one (weights or descriptor not there yet)",
+}
+STATISTICS_BYTES = 64

@@ -1,0 +1,107 @@
+"""What the blocks hand to each other: the descriptor in hardware form and the ports of the on-chip memories."""
+
+from __future__ import annotations
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out, Signature
+
+from golden.spec.config import Config, clog2
+from golden.spec.descriptor import FIELDS
+
+
+def descriptor_layout() -> data.StructLayout:
+    """Every field of `golden.spec.descriptor` under its name."""
+    return data.StructLayout({f.name: signed(f.bits) if f.signed else unsigned(f.bits) for f in FIELDS.values()})
+
+
+def parameter_layout() -> data.StructLayout:
+    """One channel's entry of the parameter memory: y = ((acc + bias) << 8) >> shift8, so shift8 = r + 8, 0..31."""
+    return data.StructLayout({"bias": signed(24), "shift8": 5, "_": 3})
+
+
+class SpikeRead(Signature):
+    """Read port of the spike banks, as seen by the reader: one address for all banks; data one cycle after ``en``."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__({
+            "en": Out(1),
+            "addr": Out(clog2(config.spike_words)),
+            "data": In(data.ArrayLayout(config.word, config.cores)),
+        })
+
+
+class SpikeWrite(Signature):
+    """Write port of the spike banks, as seen by the writer: one bank, ``mask`` bit i enables channels of beat i."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__({
+            "bank": Out(clog2(config.cores)),
+            "addr": Out(clog2(config.spike_words)),
+            "data": Out(config.word),
+            "mask": Out(config.word // config.neuron_lanes),
+        })
+
+
+class MemoryRead(Signature):
+    """Read port of a plain memory, as seen by the reader; data one cycle after ``en``."""
+
+    def __init__(self, depth: int, bits: int) -> None:
+        super().__init__({"en": Out(1), "addr": Out(clog2(depth)), "data": In(bits)})
+
+
+class MemoryWrite(Signature):
+    """Write port of a plain memory, as seen by the writer."""
+
+    def __init__(self, depth: int, bits: int) -> None:
+        super().__init__({"en": Out(1), "addr": Out(clog2(depth)), "data": Out(bits)})
+
+
+class WeightWrite(Signature):
+    """Write port of the weight banks, as seen by the writer: one row of one bank."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__({
+            "en": Out(1),
+            "bank": Out(clog2(config.issue)),
+            "row": Out(clog2(config.weight_rows)),
+            "data": Out(config.row_bits),
+        })
+
+
+class Unit(Signature):
+    """How the sequencer runs a unit, as seen by the sequencer.
+
+    ``start`` pulses for one cycle while the descriptor is stable; the unit pulses ``done`` in the cycle after its last
+    effect (all its writes have reached memory), never in the cycle of ``start``. ``progress`` is high in each cycle in
+    which the unit moves on; the watchdog counts the others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"start": Out(1), "done": In(1), "progress": In(1)})
+
+
+def u_read(config: Config) -> MemoryRead:
+    """Read port of the residual memory."""
+    return MemoryRead(config.u_beats, config.u_beat_bits)
+
+
+def u_write(config: Config) -> MemoryWrite:
+    """Write port of the residual memory."""
+    return MemoryWrite(config.u_beats, config.u_beat_bits)
+
+
+def param_read(config: Config) -> MemoryRead:
+    """Read port of the parameter memory."""
+    return MemoryRead(config.param_beats, config.param_beat_bits)
+
+
+def param_write(config: Config) -> MemoryWrite:
+    """Write port of the parameter memory."""
+    return MemoryWrite(config.param_beats, config.param_beat_bits)
+
+
+__all__ = [
+    "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "descriptor_layout",
+    "param_read", "param_write", "parameter_layout", "u_read", "u_write",
+]

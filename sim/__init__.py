@@ -1,0 +1,1 @@
+"""Everything that simulates: cocotb benches, formal contracts, the Verilated device."""

@@ -1,0 +1,1 @@
+"""What a host runs: compiler, packing, device transports, driver, command line."""

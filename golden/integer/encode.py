@@ -15,6 +15,8 @@ def encode(frames: NDArray[np.uint8], encoding: Encoding) -> NDArray[np.uint8]:
     ----------
     frames : [..., T, height, width] uint8
         Luma; leading axes are a batch.
+    encoding : Encoding
+        Of the model.
 
     Returns
     -------

@@ -24,16 +24,9 @@ def svformer_graph(
     The layer that ends a branch also adds the residual and opens the next branch: U' = U + y, spikes = LIF(U').
     ``s`` tensors are the spikes that open a branch, ``u`` tensors the residual stream.
 
-    Parameters
-    ----------
-    local, wide : int
-        Channels of the local stage and of the global stage.
-    heads : int
-        Attention heads, each ``wide / heads`` channels.
-    blocks : int
-        Global blocks.
-    ratio : int
-        Expansion inside local blocks and MLPs.
+    ``local`` and ``wide`` are the channels of the local and of the global stage, which has ``blocks`` blocks with
+    ``heads`` attention heads of ``wide / heads`` channels; ``ratio`` is the expansion inside local blocks and MLPs.
+    The other arguments are those of `Model`.
     """
     theta = 2 << u_frac  # H = (V + X) / 2 fires at 1; h = 2H
 
@@ -64,4 +57,6 @@ def svformer_graph(
         ]
         u = f"{g}.w"
     layers.append(layer("head", "head.s", len(classes), op=HEAD))
-    return Model(name=name, encoding=encoding, u_frac=u_frac, u_bits=u_bits, classes=classes, layers=tuple(layers), card=card or {})
+    return Model(
+        name=name, encoding=encoding, u_frac=u_frac, u_bits=u_bits, classes=classes, layers=tuple(layers), card=card or {}
+    )

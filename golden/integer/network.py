@@ -44,6 +44,8 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
 
     Parameters
     ----------
+    model, tensors
+        As `load` gives them.
     clip : [T, H, W, C] uint8
         The encoded input, of shape ``model.encoding.shape``.
     counts : dict, optional
@@ -66,18 +68,21 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
     for layer in model.layers:
         count = Count() if counts is None else counts.setdefault(layer.name, Count())
         acc = accumulate(layer, tensors, known, count if counts is not None else None)
+        x: Array
         y = ops.affine(acc, tensors[f"{layer.name}.bias"], tensors[f"{layer.name}.shift"])
         if layer.op == HEAD:
             known[layer.name] = y
             continue
         if layer.residual or layer.u_out:  # whatever becomes a residual value saturates
             u = known[layer.residual] if layer.residual else np.zeros(y.shape, np.int16)
-            y, saturated = ops.residual(u, y, model.u_bits)
+            x, saturated = ops.residual(u, y, model.u_bits)
             count.saturations += saturated
+        else:
+            x = y
         if layer.u_out:
-            known[layer.u_out] = y
+            known[layer.u_out] = x
         if layer.spike_out:
-            known[layer.spike_out] = ops.lif(y, layer.theta)
+            known[layer.spike_out] = ops.lif(x, layer.theta)
     return known
 
 

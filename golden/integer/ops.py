@@ -27,7 +27,11 @@ def conv(x: Array, w: Array, stride: int = 1, padding: int = 0, depthwise: bool 
     x : [T, H, W, C] of 0 or 1, or of pixels 0..255
         A pixel is the sum of its bit planes times their powers of two, so planes need no code of their own here.
     w : [O, I, KH, KW]
-        I = C, or 1 where ``depthwise`` (then O = C and channel c sees channel c only).
+        I = C, or 1 where ``depthwise``.
+    stride, padding : int
+        In y and x alike.
+    depthwise : bool
+        O = C, and channel c of the output sees channel c of the input only.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def _matmul(a: Array, b: Array) -> Int32:
 
 
 def affine(acc: Array, bias: Array, shift: Array) -> Int32:
-    """y = (acc + bias[o]) >> shift[o], floor; a negative shift goes left."""
+    """Give y = (acc + bias[o]) >> shift[o], floor; a negative shift goes left."""
     total = acc.astype(np.int64) + bias.astype(np.int64)
     right = np.maximum(shift, 0).astype(np.int64)
     left = np.maximum(-shift.astype(np.int64), 0)
@@ -91,6 +95,9 @@ def hamming_weights(k: Array, v: Array, heads: int) -> tuple[Int32, Int32]:
     Parameters
     ----------
     k, v : [T, H, W, heads * d] of 0 or 1
+        Spikes.
+    heads : int
+        Number of heads.
 
     Returns
     -------

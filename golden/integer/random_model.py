@@ -37,6 +37,10 @@ def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes
     ----------
     seed : int
         Same seed, same model.
+    encoding : Encoding
+        Shape of the input.
+    classes : int
+        Outputs of the head.
     **sizes : int
         Of `svformer_graph`: ``local``, ``wide``, ``heads``, ``blocks``, ``ratio``.
     """
@@ -65,7 +69,7 @@ def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes
         tensors[f"{layer.name}.bias"] = bias
         tensors[f"{layer.name}.shift"] = shift
         for k, a, u in zip(known, acc, before, strict=True):
-            y = ops.affine(a, bias, shift)
+            y: Array = ops.affine(a, bias, shift)
             if layer.residual or layer.u_out:
                 y, _ = ops.residual(np.zeros(y.shape, np.int16) if u is None else u, y, model.u_bits)
             if layer.u_out:
@@ -93,11 +97,11 @@ def _bias(acc: Array, shift: Array, before: list[Array | None], theta: int, rate
         middle = (low + high) >> 1
         fired = np.zeros(shift.shape, np.int64)
         for a, u in zip(acc, before, strict=True):
-            y = ops.affine(a, middle, shift)
+            y: Array = ops.affine(a, middle, shift)
             if u is not None:
                 y, _ = ops.residual(u, y, u_bits)
-            fired += ops.lif(y, theta).sum(axis=(0, 1, 2))
+            fired += ops.lif(y, theta).sum(axis=(0, 1, 2), dtype=np.int64)
         many = fired * 100 > rate * acc[..., 0].size
         high = np.where(many, middle, high)
         low = np.where(many, low, middle)
-    return low
+    return low.astype(np.int32)

@@ -96,7 +96,7 @@ def test_file_round_trip(small, tmp_path):
 
 def test_wrong_clip_is_refused(small):
     with pytest.raises(ModelError, match="not uint8"):
-        network.run(*small, np.zeros((4, 4, 4, 31), np.uint8))
+        network.run(small[0], small[1], np.zeros((4, 4, 4, 31), np.uint8))
 
 
 def damaged(tensors, **changes):

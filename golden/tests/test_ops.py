@@ -98,7 +98,7 @@ def test_hamming_attention_is_the_formula():
     out = ops.sdha(q, k, v, heads).reshape(-1, heads, d)
     qn, kn, vn = (x.reshape(-1, heads, d).astype(int) for x in (q, k, v))
     for h in range(heads):
-        m = sum(np.outer(2 * kn[n, h] - 1, vn[n, h]) for n in range(12))  # tokens joint over time and space
+        m = np.sum([np.outer(2 * kn[n, h] - 1, vn[n, h]) for n in range(12)], axis=0)  # tokens joint over time and space
         np.testing.assert_array_equal(weights[h], 2 * m)
         np.testing.assert_array_equal(bias[h], -m.sum(axis=0))
         for n in range(12):

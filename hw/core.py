@@ -1,0 +1,130 @@
+"""One AND-accumulate core: queues, decoders and accumulators."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.config import Config, clog2
+from hw.decoder import Decoder
+from hw.walker import Walker, entry_layout
+from hw.weight_banks import WeightRead
+
+
+def result_layout(config: Config) -> data.ArrayLayout:
+    """One result: the accumulators of all lanes."""
+    return data.ArrayLayout(signed(config.acc_bits), config.lanes)
+
+
+class Core(wiring.Component):
+    """Adds the weight rows that its queues select, ``issue`` of them a cycle, and hands complete results on.
+
+    Pipeline: decode and read address; row; sum of the slots' rows; accumulate. The slots meet in a barrier at the end of
+    each pass, at no cost where they arrive together. A left shift by n takes n cycles. Results are double-buffered: the
+    next one accumulates while ``result`` waits.
+
+    Ports
+    -----
+    lanewise : Signal(), in
+    entries : Array of stream of entry_layout, in
+        One per slot, always ready: the sender looks at ``room``.
+    room : Signal(), out
+        Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
+    weights : WeightRead, out
+    result : stream of result_layout, out
+    adds : Signal(), out
+        Rows (broadcast) or lanes (lanewise) added in this cycle.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "lanewise": In(1),
+            "entries": In(stream.Signature(entry_layout(config), always_ready=True)).array(config.issue),
+            "room": Out(1),
+            "weights": Out(WeightRead(config)),
+            "result": Out(stream.Signature(result_layout(config))),
+            "adds": Out(range(config.issue * config.lanes + 1)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        room = Const(1, 1)
+        decoders = []
+        for i in range(c.issue):
+            shape = entry_layout(c)
+            m.submodules[f"queue{i}"] = queue = SyncFIFOBuffered(width=shape.size, depth=c.queue_depth)
+            m.submodules[f"decoder{i}"] = decoder = Decoder(c)
+            m.d.comb += [
+                queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid),
+                decoder.entries.payload.eq(queue.r_data), decoder.entries.valid.eq(queue.r_rdy),
+                queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(self.lanewise),
+            ]
+            room = room & (queue.level <= c.queue_depth - Walker.IN_FLIGHT)
+            decoders.append(decoder)
+        m.d.sync += self.room.eq(room)
+
+        # The pipeline stands still while a complete result finds the one before still waiting.
+        complete, stall = Signal(), Signal()
+        m.d.comb += stall.eq(complete & self.result.valid & ~self.result.ready)
+
+        # The barrier: all slots at the end of the pass.
+        shifting = Signal(3)  # cycles of left shift still to come
+        release = Signal()
+        m.d.comb += release.eq(Cat(x.barrier for x in decoders).all())
+        for x in decoders:
+            m.d.comb += [x.release.eq(release), x.hold.eq((shifting != 0) | stall)]
+
+        gates = [Signal(c.lanes, name=f"gate{i}") for i in range(c.issue)]
+        tops = [Signal(name=f"top{i}") for i in range(c.issue)]
+        sum_bits = c.w_bits + 1 + clog2(c.issue)
+        sums = [Signal(signed(sum_bits), name=f"sum{lane}") for lane in range(c.lanes)]
+        shift1, shift2, end1, end2 = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += self.adds.eq(0)
+        for i, x in enumerate(decoders):
+            m.d.comb += [self.weights.en[i].eq(x.emit), self.weights.row[i].eq(x.row)]
+        with m.If(~stall):
+            with m.If(release):
+                m.d.sync += shifting.eq(decoders[0].shift)
+            with m.Elif(shifting != 0):
+                m.d.sync += shifting.eq(shifting - 1)
+
+            # Stage 1: the rows are read.
+            for gate, top, x in zip(gates, tops, decoders, strict=True):
+                m.d.sync += [gate.eq(x.gate & x.emit.replicate(c.lanes)), top.eq(x.top)]
+            m.d.sync += [shift1.eq(shifting != 0), end1.eq(release & decoders[0].end)]
+            with m.If(self.lanewise):
+                m.d.sync += self.adds.eq(sum(sum(gate[lane] for lane in range(c.lanes)) for gate in gates))
+            with m.Else():
+                m.d.sync += self.adds.eq(sum(gate[0] for gate in gates))
+
+            # Stage 2: the sum of the slots' rows, lane by lane.
+            for lane, total in enumerate(sums):
+                terms = []
+                for i in range(c.issue):
+                    weight = Signal(c.w_bits, name=f"weight{i}_{lane}")
+                    m.d.comb += weight.eq(
+                        self.weights.data[i].word_select(lane, c.w_bits) & gates[i][lane].replicate(c.w_bits))
+                    terms.append(Cat(weight, weight[-1] & tops[i]).as_signed())
+                m.d.sync += total.eq(sum(terms))
+            m.d.sync += [shift2.eq(shift1), end2.eq(end1)]
+
+            # Stage 3: accumulate; the sum that comes with an ending barrier is the result's last. In the cycle of
+            # ``complete`` the accumulators hold the result, and start anew.
+            m.d.sync += complete.eq(end2)
+            for lane, total in enumerate(sums):
+                acc = Signal(signed(c.acc_bits), name=f"acc{lane}")
+                with m.If(shift2):
+                    m.d.sync += acc.eq(acc << 1)
+                with m.Else():
+                    m.d.sync += acc.eq(Mux(complete, 0, acc) + total)
+                with m.If(complete):
+                    m.d.sync += self.result.payload[lane].eq(acc)
+        with m.If(self.result.ready):
+            m.d.sync += self.result.valid.eq(0)
+        with m.If(complete & ~stall):
+            m.d.sync += self.result.valid.eq(1)
+        return m

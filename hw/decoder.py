@@ -1,0 +1,81 @@
+"""One issue slot's decoder: from queue entries to one weight row a cycle."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.config import Config, clog2
+from hw.walker import entry_layout
+
+
+class Decoder(wiring.Component):
+    """Emits the row of the lowest set bit of an entry each cycle (broadcast), or the entry's one row (lanewise).
+
+    The outputs are combinational from registers, in the cycle in which the row is to be read. An entry that was loaded
+    in one cycle emits from the next on; entries follow each other without a gap. An entry marked ``last`` stays until
+    ``release``.
+
+    Ports
+    -----
+    lanewise : Signal(), in
+    entries : stream of entry_layout, in
+    hold : Signal(), in
+        Emit nothing in this cycle.
+    release : Signal(), in
+        The barrier is open: drop the ``last`` entry. Only in a cycle in which ``barrier`` is high.
+    emit : Signal(), out
+        ``row``, ``gate`` and ``top`` are a row to add.
+    row : Signal(), out
+    gate : Signal(lanes), out
+        Lanes that add.
+    top : Signal(), out
+        The row's weights are signed.
+    barrier : Signal(), out
+        This cycle's row is the last of the pass, or there is none left.
+    shift, end : Signal(), out
+        What the ``last`` entry says, valid with ``barrier``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "lanewise": In(1), "entries": In(stream.Signature(entry_layout(config))), "hold": In(1), "release": In(1),
+            "emit": Out(1), "row": Out(clog2(config.weight_rows)), "gate": Out(config.lanes), "top": Out(1),
+            "barrier": Out(1), "shift": Out(3), "end": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        entry = Signal(entry_layout(c))
+        full = Signal()
+        bits = entry.bits
+
+        rest, lowest = Signal.like(bits), Signal.like(bits)
+        m.d.comb += [
+            rest.eq(Mux(self.lanewise, 0, bits & (bits - 1))),
+            lowest.eq(bits & ~(bits - 1)),
+        ]
+        index = Signal(clog2(c.rows_per_word))
+        m.d.comb += [
+            index.eq(Cat(
+                Cat(lowest[b] for b in range(c.rows_per_word) if b >> i & 1).any() for i in range(len(index)))),
+            self.emit.eq(full & bits.any() & ~self.hold),
+            self.row.eq(entry.row | Mux(self.lanewise, 0, index)),
+            self.gate.eq(Mux(self.lanewise, bits[:c.lanes], ~0)),
+            self.top.eq(entry.top),
+        ]
+        exhausted = Signal()
+        m.d.comb += [
+            exhausted.eq(full & ~rest.any() & ~self.hold),
+            self.barrier.eq(exhausted & entry.last),
+            self.shift.eq(entry.shift), self.end.eq(entry.end),
+            self.entries.ready.eq(~full | (exhausted & (~entry.last | self.release))),
+        ]
+        with m.If(self.emit):
+            m.d.sync += bits.eq(rest)
+        with m.If(self.entries.ready):
+            m.d.sync += [full.eq(self.entries.valid), entry.eq(self.entries.payload)]
+        return m

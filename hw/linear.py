@@ -1,0 +1,45 @@
+"""The LINEAR unit: array and neuron unit run one descriptor together."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.spec.config import Config
+from hw.array import Array
+from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, descriptor_layout, param_read, u_read, u_write
+from hw.neuron import Neuron
+
+
+class Linear(wiring.Component):
+    """Array and neuron unit as the sequencer sees them (wiring only); ports as theirs."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "unit": In(Unit()), "descriptor": In(descriptor_layout()), "read": Out(SpikeRead(config)),
+            "write": Out(SpikeWrite(config)), "weights": In(WeightWrite(config)), "params": Out(param_read(config)),
+            "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
+            "adds": Out(range(config.cores * config.issue * config.lanes + 1)), "results": Out(1), "busy": Out(1),
+            "starved": Out(1), "blocked": Out(1), "saturations": Out(range(config.neuron_lanes + 1)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.array = array = Array(self.config)
+        m.submodules.neuron = neuron = Neuron(self.config)
+        connect(m, flipped(self.read), array.read)
+        connect(m, flipped(self.weights), array.write)
+        for i in range(self.config.cores):
+            connect(m, array.results[i], neuron.results[i])
+        for name in ("write", "params", "u_read", "u_write"):
+            connect(m, flipped(getattr(self, name)), getattr(neuron, name))
+        m.d.comb += [
+            array.start.eq(self.unit.start), neuron.start.eq(self.unit.start),
+            array.descriptor.eq(self.descriptor), neuron.descriptor.eq(self.descriptor), self.unit.done.eq(neuron.done),
+            self.unit.progress.eq(array.fetched | array.busy | neuron.taken),
+            self.adds.eq(array.adds), self.results.eq(neuron.taken), self.busy.eq(array.busy),
+            self.starved.eq(neuron.starved), self.blocked.eq(array.blocked), self.saturations.eq(neuron.saturations),
+        ]
+        return m

@@ -1,0 +1,244 @@
+"""The fetch walker: visits every input word of a LINEAR descriptor and fills the cores' queues."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.config import Config, clog2
+from hw.bus import SpikeRead, descriptor_layout
+
+
+def entry_layout(config: Config) -> data.StructLayout:
+    """One queue entry: the set bits of one slot's share of a word, and what follows it.
+
+    ``row``: weight row of bit 0 (broadcast) or of the tap (lanewise). ``bits``: bit i selects row ``row + i``
+    (broadcast) or gates lane i (lanewise). ``top``: the weight slice is the signed one. ``last``: the pass is over:
+    when all slots are there, the accumulators shift left by ``shift``, or, with ``end``, the result is complete.
+    """
+    return data.StructLayout({
+        "row": clog2(config.weight_rows), "bits": max(config.rows_per_word, config.lanes),
+        "top": 1, "last": 1, "shift": 3, "end": 1,
+    })
+
+
+class Walker(wiring.Component):
+    """Runs the loops of a LINEAR descriptor (docs/architecture.md) and queues the non-zero shares of each word.
+
+    All cores work on the same position, lane group, pass and tap, each in its own time step, so one walker serves them
+    all: it reads the same address of every bank and hands each core its own word. It fetches one word per core and
+    cycle, and takes one more cycle at the end of each pass and of each position. A share without a set bit is not queued,
+    except the last of a pass. The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that at
+    most ``IN_FLIGHT`` more entries follow.
+
+    Ports
+    -----
+    start : Signal(), in
+        Begin; the descriptor must be stable from then on.
+    descriptor : Signal(descriptor_layout()), in
+    room : Signal(), in
+        Every queue has room for more than ``IN_FLIGHT`` entries.
+    read : SpikeRead, out
+    entries : Array of Array of stream of entry_layout, out
+        By core and slot.
+    blocked : Signal(), out
+        The walker waits for room.
+    fetched : Signal(), out
+        The walker moved on by one word.
+    """
+
+    IN_FLIGHT = 3
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "descriptor": In(descriptor_layout()),
+            "room": In(1),
+            "read": Out(SpikeRead(config)),
+            "entries": Out(stream.Signature(entry_layout(config), always_ready=True)).array(config.cores, config.issue),
+            "blocked": Out(1),
+            "fetched": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        d = self.descriptor
+        addr_bits = clog2(c.spike_words)
+        row_bits = clog2(c.weight_rows)
+        sub_groups = clog2(c.word // c.lanes)
+
+        # Loop counters, outer to inner, and the bank address each level starts from.
+        oy, ox, group, step = Signal(12), Signal(12), Signal(8), Signal(8)
+        ky, kx, word = Signal(8), Signal(8), Signal(8)
+        iy0, iy, ix0, ix = (Signal(signed(14), name=name) for name in ("iy0", "iy", "ix0", "ix"))
+        at_oy, at_ox, at_step, at_ky, at_kx, addr = (
+            Signal(addr_bits, name=name) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
+        index_bits = row_bits + clog2(c.issue)  # lanewise counts rows of all banks, broadcast words
+        group_row, slice_row, row = Signal(index_bits), Signal(index_bits), Signal(index_bits)
+
+        # The passes of a result, found one candidate (exponent, slice) a cycle while the pass before them runs.
+        exponent, next_exponent = Signal(6), Signal(6)
+        slice_, next_slice, next_shift = Signal(2), Signal(2), Signal(3)
+        top_exponent = Signal(6)
+        found = Signal()
+        plane = Signal(6)
+        m.d.comb += [top_exponent.eq(((d.slices - 1) << 2) + d.planes - 1), plane.eq(next_exponent - (next_slice << 2))]
+        candidate = Signal()
+        m.d.comb += candidate.eq(((next_slice << 2) <= next_exponent) & (plane < d.planes))
+        next_plane_offset, next_slice_offset = Signal(addr_bits), Signal(index_bits)
+        with m.If(~found):
+            with m.If(candidate):
+                m.d.sync += [
+                    found.eq(1),
+                    next_plane_offset.eq(sum(Mux(plane[i], d.plane_stride << i, 0) for i in range(4))),
+                    next_slice_offset.eq(sum(Mux(next_slice[i], d.slice_words << i, 0) for i in range(2))),
+                ]
+            with m.Elif(next_slice == (d.slices - 1)[:2]):
+                m.d.sync += [next_slice.eq(0), next_exponent.eq(next_exponent - 1), next_shift.eq(next_shift + 1)]
+            with m.Else():
+                m.d.sync += next_slice.eq(next_slice + 1)
+
+        def search(exponent: object, slice_: object, shift: object) -> list:
+            return [found.eq(0), next_exponent.eq(exponent), next_slice.eq(slice_), next_shift.eq(shift)]
+
+        search_first = search(top_exponent, d.slices - 1, 0)
+
+        # Stage 0: the innermost loops.
+        issue = Signal()  # one word is fetched in this cycle
+        last_word, last_kx, last_ky = Signal(), Signal(), Signal()
+        first_word = Signal()
+        final_pass = Signal()
+        m.d.comb += [
+            last_word.eq(word == d.words - 1), last_kx.eq(kx == d.kernel_w - 1), last_ky.eq(ky == d.kernel_h - 1),
+            first_word.eq(word == 0), final_pass.eq(exponent == 0),
+        ]
+        last = Signal()
+        m.d.comb += last.eq(last_word & last_kx & last_ky)
+        lane_group = Signal(8)
+        group_words = Signal(8)  # lanewise: the word of the lane group
+        m.d.comb += [lane_group.eq(d.first_group + group), group_words.eq(Mux(d.lanewise, lane_group >> sub_groups, 0))]
+
+        def begin_pass(base: object, start_row: object) -> list:
+            """Point the inner loops at the first tap of the pass that was found."""
+            at, at_row = Signal(addr_bits), Signal(index_bits)
+            m.d.comb += [at.eq(base + next_plane_offset + group_words), at_row.eq(start_row + next_slice_offset)]
+            return [
+                exponent.eq(next_exponent), slice_.eq(next_slice),
+                ky.eq(0), kx.eq(0), word.eq(0), iy.eq(iy0), ix.eq(ix0),
+                at_ky.eq(at), at_kx.eq(at), addr.eq(at), slice_row.eq(at_row), row.eq(at_row),
+            ]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [
+                    oy.eq(0), ox.eq(0), group.eq(0), step.eq(0), iy0.eq(-d.padding), ix0.eq(-d.padding),
+                    at_oy.eq(d.origin), at_ox.eq(d.origin), at_step.eq(d.origin), group_row.eq(0),
+                ]
+                m.d.sync += search_first
+                with m.If(self.start):
+                    m.next = "PASS"
+            with m.State("PASS"):
+                with m.If(found):
+                    m.d.sync += begin_pass(at_step, group_row)
+                    # at exponent 0 there is one pass only, the last; then comes the first pass of the next result
+                    m.d.sync += search_first
+                    with m.If(next_exponent != 0):
+                        with m.If(next_slice == (d.slices - 1)[:2]):
+                            m.d.sync += search(next_exponent - 1, 0, 1)
+                        with m.Else():
+                            m.d.sync += search(next_exponent, next_slice + 1, 0)
+                    m.next = "WALK"
+            with m.State("WALK"):
+                m.d.comb += [
+                    self.blocked.eq(~self.room),
+                    issue.eq(self.room & (~last | found)),
+                    self.fetched.eq(issue),
+                ]
+                with m.If(issue):
+                    m.d.sync += [word.eq(word + 1), addr.eq(addr + 1), row.eq(row + 1)]
+                    with m.If(last_word):
+                        m.d.sync += [word.eq(0), kx.eq(kx + 1), ix.eq(ix + 1), at_kx.eq(at_kx + d.x_stride),
+                                     addr.eq(at_kx + d.x_stride)]
+                        with m.If(d.shared_taps):
+                            m.d.sync += row.eq(slice_row)
+                        with m.If(last_kx):
+                            m.d.sync += [
+                                kx.eq(0), ix.eq(ix0), ky.eq(ky + 1), iy.eq(iy + 1), at_ky.eq(at_ky + d.y_stride),
+                                at_kx.eq(at_ky + d.y_stride), addr.eq(at_ky + d.y_stride),
+                            ]
+                    with m.If(last):
+                        m.next = "PASS"
+                        with m.If(final_pass):
+                            m.d.sync += [step.eq(step + 1), at_step.eq(at_step + d.step_stride)]
+                            with m.If(step == d.steps - 1):
+                                m.d.sync += [step.eq(0), at_step.eq(at_ox), group.eq(group + 1)]
+                                m.d.sync += group_row.eq(
+                                    group_row + sum(Mux(d.slices[i], d.slice_words << i, 0) for i in range(3)))
+                                with m.If(group == d.groups - 1):
+                                    m.next = "POSITION"
+            with m.State("POSITION"):
+                m.d.sync += [group.eq(0), group_row.eq(0), ox.eq(ox + 1), ix0.eq(ix0 + d.stride),
+                             at_ox.eq(at_ox + d.ox_stride), at_step.eq(at_ox + d.ox_stride)]
+                m.next = "PASS"
+                with m.If(ox == d.out_w - 1):
+                    m.d.sync += [
+                        ox.eq(0), ix0.eq(-d.padding), oy.eq(oy + 1), iy0.eq(iy0 + d.stride), at_oy.eq(at_oy + d.oy_stride),
+                        at_ox.eq(at_oy + d.oy_stride), at_step.eq(at_oy + d.oy_stride),
+                    ]
+                    with m.If(oy == d.out_h - 1):
+                        m.next = "IDLE"
+
+        # Stage 1: the address is at the banks.
+        tag = data.StructLayout({
+            "valid": 1, "inside": 1, "row": index_bits, "first_word": 1, "last_word": 1, "sub": max(sub_groups, 1),
+            "top": 1, "last": 1, "shift": 3, "end": 1,
+        })
+        tag1, tag2 = Signal(tag), Signal(tag)
+        m.d.sync += [
+            tag1.valid.eq(issue),
+            tag1.inside.eq((iy >= 0) & (iy < d.in_h) & (ix >= 0) & (ix < d.in_w)),
+            tag1.row.eq(row), tag1.first_word.eq(first_word), tag1.last_word.eq(last_word), tag1.sub.eq(lane_group),
+            tag1.top.eq(slice_ == (d.slices - 1)[:2]), tag1.last.eq(last),
+            tag1.shift.eq(Mux(final_pass, 0, next_shift)), tag1.end.eq(final_pass),
+        ]
+        read_addr = Signal(addr_bits)
+        m.d.sync += read_addr.eq(addr)
+        m.d.comb += [self.read.addr.eq(read_addr), self.read.en.eq(tag1.valid)]
+
+        # Stage 2: the words are there; the weight row of the word is known.
+        m.d.sync += tag2.eq(tag1)
+        rows = clog2(c.rows_per_word)
+        base_row = Signal(row_bits)
+        m.d.sync += base_row.eq(
+            d.weight_base + Mux(d.lanewise, tag1.row >> clog2(c.issue), (tag1.row << rows)[:row_bits]))
+        slot = tag2.row[:clog2(c.issue)]
+        keep = Signal(c.word)
+        ones = Const(-1, c.word)
+        m.d.comb += keep.eq(Mux(tag2.first_word, ones << d.mask_low, ones)
+                            & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones)
+                            & tag2.inside.replicate(c.word))
+        for core in range(c.cores):
+            word_ = self.read.data[core]
+            kept = Signal(c.word, name=f"kept{core}")
+            gate = Signal(c.lanes, name=f"gate{core}")
+            m.d.comb += [
+                kept.eq(word_ & keep),
+                gate.eq((word_.word_select(tag2.sub[:sub_groups], c.lanes) if sub_groups else word_)
+                        & tag2.inside.replicate(c.lanes)),
+            ]
+            for i in range(c.issue):
+                entry = self.entries[core][i]
+                bits = Signal(entry.p.bits.shape(), name=f"bits{core}_{i}")
+                with m.If(d.lanewise):
+                    m.d.comb += bits.eq(Mux(slot == i, gate, 0))
+                with m.Else():
+                    m.d.comb += bits.eq(Cat(kept[b] for b in range(i, c.word, c.issue)))
+                m.d.comb += [
+                    entry.p.row.eq(base_row), entry.p.bits.eq(bits), entry.p.top.eq(tag2.top), entry.p.last.eq(tag2.last),
+                    entry.p.shift.eq(tag2.shift), entry.p.end.eq(tag2.end),
+                    entry.valid.eq(tag2.valid & (tag2.last | bits.any())),
+                ]
+        return m

@@ -1,0 +1,85 @@
+# Everything a user runs. PRESET, CLIP, N and SEED are the only settings.
+PRESET ?= small
+N ?= 64
+CLIP ?=
+BUILD := build
+VENV := .venv
+PYTHON ?= python3.11
+PY := $(VENV)/bin/python
+MODEL := golden/weights/svformer_nano.safetensors
+# System packages of a bare Debian 12: command:package
+SYSTEM := g++:g++ make:make perl:perl git:git $(PYTHON):python3 python3-config:python3-dev
+READY := $(VENV)/.installed
+BUNDLE := $(BUILD)/svformer_nano.$(PRESET).bundle
+
+.DEFAULT_GOAL := help
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify verilog sim-device lint docs clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## everything needed, into .venv; installs missing system packages as root, else names them
+
+$(READY): pyproject.toml
+	@missing=""; for pair in $(SYSTEM); do command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair##*:}"; done; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+	  echo "missing system packages:$$missing"; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && apt-get install -qy $$missing; \
+	  else echo "install them, then run make setup again: sudo apt-get install$$missing"; exit 1; fi; fi
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --upgrade pip
+	$(PY) -m pip install -q -e .
+	@touch $@
+
+doctor: ## every tool with its version, and what to do about a missing one
+	@if [ -x $(PY) ]; then $(PY) -m sw doctor; else echo "no $(VENV): run make setup first"; exit 1; fi
+
+test: $(READY) ## golden, software, hardware and the quick part of sim (minutes)
+	$(PY) -m pytest -n 2 -m "not slow"
+
+sim: $(READY) sim-device ## every RTL bench under random stalls, and whole clips through the driver (SEED=n replays)
+	$(if $(SEED),TANDEM_SEED=$(SEED)) $(PY) -m pytest -n 2 sim hw
+
+formal: $(READY) ## formal contracts of streams, queue and arbiter
+	$(PY) -m sim.formal
+
+sim-device: $(READY) ## the Verilated device, build/PRESET/libdevice.so
+	@$(PY) -m sim.device.build --preset $(PRESET)
+
+$(BUNDLE): $(MODEL) $(READY) $(wildcard sw/*.py golden/spec/*.py)
+	@mkdir -p $(BUILD)
+	@$(PY) -m sw compile $(MODEL) --preset $(PRESET) --out $@
+
+$(BUILD)/demo.mkv: $(READY) golden/data/digit_motion.py
+	@$(PY) -m golden data --out $(BUILD)/digit_motion --split test --count 8
+	@cp "$$(ls $(BUILD)/digit_motion/*/* | head -1)" $@
+
+demo: sim-device $(BUNDLE) $(if $(CLIP),,$(BUILD)/demo.mkv) ## classify a video on the Verilated accelerator, check every bit, draw build/demo.png (CLIP=path)
+	$(PY) -m sw classify "$(or $(CLIP),$(BUILD)/demo.mkv)" --bundle $(BUNDLE) --device sim:$(PRESET) --verify --picture $(BUILD)/demo.png
+
+verify: sim-device $(BUNDLE) ## RTL = integer golden = quantised torch on N test clips, every layer
+	$(PY) -m golden compare --count $(N)
+	$(PY) -m golden data --out $(BUILD)/verify --split test --count $(N)
+	$(PY) -m sw verify $(BUILD)/verify --bundle $(BUNDLE) --device sim:$(PRESET)
+
+train: $(READY) ## float training, then quantisation-aware; writes golden/weights
+	$(PY) -m golden train
+
+evaluate: $(READY) ## accuracy of float, quantised and integer model on the test split, and the baselines
+	$(PY) -m golden eval
+	$(PY) -m golden baselines
+
+verilog: $(READY) ## build/PRESET/accelerator.v
+	$(PY) -m hw verilog --preset $(PRESET) --out $(BUILD)/$(PRESET)/accelerator.v
+
+docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md
+	$(PY) -m golden.spec.pages
+
+lint: $(READY) ## style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+clean: ## remove everything that was built (not .venv)
+	rm -rf $(BUILD)

@@ -1,0 +1,60 @@
+"""The reference pages made from the specification: ``python -m golden.spec.pages`` writes them, a test compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from golden.spec.config import PRESETS
+from golden.spec.descriptor import BYTES, FIELDS, Opcode
+from golden.spec.registers import ERROR_TEXT, REGISTERS, STATISTICS, STATISTICS_BYTES
+
+MADE = "Made by `make docs` from `golden/spec`; do not edit.\n"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(str(x) for x in row) + " |" for row in rows]) + "\n"
+
+
+def registers() -> str:
+    """docs/registers.md: register map, error codes, statistics record."""
+    return "\n".join([
+        "# Registers", MADE,
+        _table(("address", "name", "access", "meaning"),
+               [(f"0x{r.address:02x}", f"`{r.name}`", r.access, r.doc) for r in REGISTERS.values()]),
+        "## Error codes\n", _table(("code", "name", "meaning"), [(int(c), c.name, t) for c, t in ERROR_TEXT.items()]),
+        f"## Statistics record ({STATISTICS_BYTES} bytes of 32-bit words)\n",
+        _table(("word", "name", "meaning"), [(i, f"`{n}`", t) for i, (n, t) in enumerate(STATISTICS.items())]),
+    ])
+
+
+def descriptor() -> str:
+    """docs/descriptor.md: opcodes and fields."""
+    return "\n".join([
+        "# Layer descriptor", MADE, f"{BYTES} bytes, 32-bit little-endian words; fields marked ± are two's complement.\n",
+        _table(("opcode", "value"), [(o.name, int(o)) for o in Opcode]),
+        _table(("word", "bits", "field", "meaning"),
+               [(f.word, f"{f.lsb + f.bits - 1}:{f.lsb}", f"`{f.name}`{' ±' if f.signed else ''}", f.doc)
+                for f in FIELDS.values()]),
+    ])
+
+
+def presets() -> str:
+    """docs/presets.md: the sizes of every preset."""
+    names = [f for f in next(iter(PRESETS.values())).__dataclass_fields__ if f != "name"]
+    rows: list[tuple[object, ...]] = [(f"`{n}`", *(getattr(c, n) for c in PRESETS.values())) for n in names]
+    rows.append(("synaptic operations per cycle", *(c.peak_sop for c in PRESETS.values())))
+    return "\n".join(["# Presets", MADE, _table(("size", *PRESETS), rows)])
+
+
+PAGES = {"registers.md": registers, "descriptor.md": descriptor, "presets.md": presets}
+
+
+def write(folder: Path) -> None:
+    """Write every page into ``folder``."""
+    for name, make in PAGES.items():
+        (folder / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(__file__).parents[2] / "docs")

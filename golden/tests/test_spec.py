@@ -1,0 +1,136 @@
+"""The specification: sizes, descriptor layout, register map, generated pages, model graphs, dependency law."""
+
+import ast
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golden.spec import descriptor, pages
+from golden.spec.config import BASE, PRESETS, SMALL, ConfigError, preset
+from golden.spec.model import ModelError
+from golden.spec.registers import REGISTERS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_digest_changes_with_every_size():
+    seen = {BASE.digest}
+    for field in dataclasses.fields(BASE):
+        if field.name in ("name", "w_bits"):
+            continue
+        value = getattr(BASE, field.name)
+        for other in (value * 2, value // 2, value - 1):
+            try:
+                seen.add(dataclasses.replace(BASE, **{field.name: other}).digest)
+                break
+            except ConfigError:
+                continue
+        else:
+            pytest.fail(f"no other value of {field.name} is legal")
+    assert len(seen) == len(dataclasses.fields(BASE)) - 1
+
+
+@pytest.mark.parametrize(("change", "numbers"), [
+    ({"cores": 3}, "cores = 3"), ({"lanes": 64}, "lanes = 64"), ({"neuron_lanes": 32}, "neuron_lanes = 32"),
+    ({"axi_bits": 256}, "256"), ({"weight_rows": 1000}, "1000"), ({"u_bits": 17}, "8..16"),
+])
+def test_range_errors_show_the_numbers(change, numbers):
+    with pytest.raises(ConfigError, match=numbers):
+        dataclasses.replace(SMALL, **change)
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(ConfigError, match="micro, small, base"):
+        preset("huge")
+
+
+@given(st.data())
+def test_descriptor_round_trip(data):
+    opcode = data.draw(st.sampled_from(descriptor.Opcode))
+    values = {f.name: data.draw(st.integers(f.low, f.high)) for f in descriptor.FIELDS.values()
+              if f.name not in ("opcode", "magic", "checksum")}
+    read = descriptor.decode(descriptor.encode(opcode, values))
+    assert read["opcode"] == opcode
+    assert {n: read[n] for n in values} == values
+
+
+@given(st.integers(0, 31), st.integers(1, 2**32 - 1))
+def test_a_damaged_descriptor_is_refused(word, flip):
+    words = descriptor.encode(descriptor.Opcode.LINEAR, {"out_h": 3})
+    words[word] ^= flip
+    with pytest.raises(descriptor.DescriptorError):
+        descriptor.decode(words)
+
+
+def test_descriptor_refuses_what_does_not_fit():
+    with pytest.raises(descriptor.DescriptorError, match=r"groups = 256 is outside 0\.\.255"):
+        descriptor.encode(descriptor.Opcode.LINEAR, {"groups": 256})
+    with pytest.raises(descriptor.DescriptorError, match="no field 'gruops'"):
+        descriptor.encode(descriptor.Opcode.LINEAR, {"gruops": 1})
+
+
+def test_registers_fit_the_address():
+    assert max(r.address for r in REGISTERS.values()) < 1 << 8
+
+
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_pages_are_fresh(page):
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == pages.PAGES[page](), "stale: run make docs"
+
+
+def test_model_errors():
+    from golden.spec.model import Model
+
+    for text in ("", "{}", "[1]", '{"name": 1}'):
+        with pytest.raises(ModelError):
+            Model.from_json(text)
+
+
+# The dependency law of docs/structure.md: who may import what.
+LAW = {
+    "golden/spec": set(),
+    "golden/integer": {"golden.spec", "golden.integer", "numpy", "safetensors"},
+    "hw": {"golden.spec", "hw", "amaranth", "pyosys"},
+    "sw": {"golden.spec", "sw", "numpy", "safetensors", "av", "typer", "rich", "matplotlib", "serial"},
+}
+EXTRA = {"sw/device/golden.py": {"golden.integer"}}
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{a.name}" for a in node.names} if node.module in ("golden", "hw", "sw", "sim") else {node.module}
+    return found
+
+
+def _sources():
+    for folder in ("golden", "hw", "sw", "sim"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("source", [s for s in _sources() if "/tests/" not in s])
+def test_dependency_law(source):
+    law = next((LAW[p] | {p.replace("/", ".")} for p in LAW if source.startswith(p + "/")), None)
+    for name in _imports(ROOT / source):
+        top = name.split(".")[0]
+        if top in sys.stdlib_module_names:
+            continue
+        assert top != "sim" or source.startswith("sim/"), f"{source} imports {name}: nothing imports sim"
+        if law is not None:
+            allowed = law | EXTRA.get(source, set())
+            assert any(name == a or name.startswith(a + ".") for a in allowed), f"{source} imports {name}"
+        elif source.startswith("golden/"):
+            assert top not in ("hw", "sw"), f"{source} imports {name}"
+
+
+def test_every_preset_has_a_different_digest():
+    assert len({c.digest for c in PRESETS.values()}) == len(PRESETS)

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,8 +15,8 @@ from golden.spec.model import ModelError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
 WEIGHTS = Path(__file__).parent / "weights"
 Weights = Annotated[Path, typer.Option(help="folder of svformer_nano.safetensors and its checkpoints")]
-Clips = Annotated[int, typer.Option(help="number of clips")]
-Split = Annotated[str, typer.Option(help="train, val or test")]
+Clips = Annotated[int, typer.Option(help="number of clips", min=1)]
+Split = Annotated[Literal["train", "val", "test"], typer.Option(help="digits of a split are in no other")]
 Threads = Annotated[int, typer.Option(help="threads of torch; one is fastest for a network this small")]
 
 

@@ -146,6 +146,7 @@ def fit(model: SVFormerNano, recipe: Recipe, data: tuple[Clips, np.ndarray], out
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
+                model.constrain()
                 schedule.step()
                 losses.append(loss.item())
                 right += int((logits.argmax(1) == y).sum())

@@ -1,6 +1,6 @@
 """Every operation of the machine on NumPy integers: no floats, floor everywhere, no overflow by wrap-around.
 
-Layouts: activations [T, H, W, C], weights [O, I, KH, KW], sums int32. docs/numerics.md is the contract in words.
+Layouts: activations [T, H, W, C], weights [O, I, KH, KW], sums int32.
 """
 
 from __future__ import annotations

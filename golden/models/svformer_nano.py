@@ -55,6 +55,8 @@ class NanoConfig:
 
 
 THETA = 2.0  # of h = 2H
+SCALES = (2.0**-12, 2.0**2)  # least and largest weight scale or so: biases fit 24 bits, shifts are in -8..23
+WEIGHT_MAX = 7 * SCALES[1]
 
 
 class Fire(torch.autograd.Function):
@@ -100,6 +102,7 @@ class Weight4(Int8WeightPerTensorFixedPoint):
 
     bit_width = 4
     scaling_per_output_channel = True
+    scaling_min_val = SCALES[0]
 
 
 class Weight4PerTensor(Int8WeightPerTensorFixedPoint):
@@ -181,7 +184,7 @@ class FloatScale(nn.Module):
     def folded(self) -> tuple[Tensor, Tensor]:
         """Scale, rounded to a power of two, and bias."""
         mean, deviation = statistics(self.bn)
-        gain = torch.exp2(torch.round(-torch.log2(deviation)))
+        gain = torch.exp2(torch.round(-torch.log2(deviation))).clamp(*SCALES)
         return gain, self.bn.bias - mean * gain
 
 
@@ -250,6 +253,13 @@ class SVFormerNano(nn.Module):
             self.head = QuantConv2d(c.wide, len(CLASSES), 1, bias=False, weight_quant=Weight4PerTensor)
         else:
             self.head = nn.Conv2d(c.wide, len(CLASSES), 1, bias=False)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Keep weights within the largest scale; only channels that hardly ever see a spike come near it."""
+        for layer in self.layers.values():
+            if isinstance(layer, QuantLayer):
+                layer.conv.weight.clamp_(-WEIGHT_MAX, WEIGHT_MAX)
 
     def forward(self, x: Tensor, taps: dict[str, Tensor] | None = None) -> Tensor:
         """Logits [B, classes] of encoded clips [T, B, C, H, W], pixels / 256.
@@ -323,6 +333,7 @@ def fold(model: SVFormerNano) -> SVFormerNano:
         else:
             target.conv.weight.copy_(weight)
         target.bias.copy_(bias)
+    quant.constrain()
     quant.head.weight.copy_(model.head.weight)
     return quant
 

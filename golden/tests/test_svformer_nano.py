@@ -69,8 +69,8 @@ def test_neuron_gradient_is_that_of_autograd():
 def test_attention_equals_the_integer_one():
     rng = np.random.default_rng(0)
     q, k, v = (rng.integers(0, 2, (3, 2, 2, 8), np.uint8) for _ in range(3))
-    as_torch = (torch.from_numpy(x).float().permute(0, 3, 1, 2)[:, None] for x in (q, k, v))
-    out = hamming_attention(*as_torch, 2)[:, 0].permute(0, 2, 3, 1)
+    qt, kt, vt = (torch.from_numpy(x).float().permute(0, 3, 1, 2)[:, None] for x in (q, k, v))
+    out = hamming_attention(qt, kt, vt, 2)[:, 0].permute(0, 2, 3, 1)
     np.testing.assert_array_equal(out.numpy(), ops.sdha(q, k, v, 2))
 
 
@@ -122,7 +122,7 @@ def test_a_difference_is_found_and_named(committed):
 
 def test_it_tells_motions_apart(committed):
     clips, labels = make("test", 96)
-    score = integer_score(*committed, clips, labels)
+    score = integer_score(committed[0], committed[1], clips, labels)
     assert score.accuracy >= 0.9
     assert all(0.005 < rate < 0.5 for rate in score.rates.values()), score.rates
     assert accuracy(load_checkpoint(WEIGHTS / f"{NAME}_float.safetensors", quant=False), clips, labels) >= 0.9
@@ -131,7 +131,7 @@ def test_it_tells_motions_apart(committed):
 def test_order_is_what_it_sees(committed):
     """Clips played backwards get the other class of their pair."""
     clips, labels = make("test", 32)
-    assert integer_score(*committed, clips[:, ::-1], labels ^ 1).accuracy >= 0.9
+    assert integer_score(committed[0], committed[1], clips[:, ::-1], labels ^ 1).accuracy >= 0.9
 
 
 def test_membranes_and_weights_are_those_of_the_contract(committed):

@@ -60,7 +60,7 @@ _FIELDS = (
     Field("dot", 1, 23, 1, "HAMMING: dot-product attention (weights A, no bias) instead of Hamming (weights 2M)"),
     Field("weight_addr", 2, 0, 32, "offset of the weight image in segment 0, multiple of 64"),
     Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue; multiple of issue, 0 for none"),
-    Field("weight_base", 4, 0, 16, "bank row of the first image row, multiple of word/issue; LINEAR reads, HAMMING writes from here"),
+    Field("weight_base", 4, 0, 16, "bank row of the first image row, a multiple of word/issue; LINEAR reads, HAMMING writes here"),
     Field("param_base", 4, 16, 16, "parameter beat of the first channel; LINEAR reads, HAMMING subtracts column sums from here"),
     Field("param_addr", 5, 0, 32, "offset of the parameter image in segment 0, multiple of 64"),
     Field("param_beats", 6, 0, 16, "beats of the parameter image, 0 for none"),
@@ -84,7 +84,7 @@ _FIELDS = (
     Field("oy_stride", 15, 0, 24, "bank words from one output y to the next: stride * y_stride"),
     Field("step_stride", 16, 0, 16, "bank words of one time step of the input (planes * words of the tensor)"),
     Field("plane_stride", 16, 16, 8, "bank words from one plane to the next (words of the tensor)"),
-    Field("slice_words", 3, 20, 12, "taps * words: input words (rows where lanewise) that one slice of one group has weights for"),
+    Field("slice_words", 3, 20, 12, "taps * words: input words (rows where lanewise) of one slice of one group"),
     Field("mask_low", 17, 0, 8, "bits below this one of the first word read are ignored"),
     Field("mask_high", 17, 8, 8, "bits above this one of the last word read are ignored"),
     Field("first_group", 17, 16, 8, "lane group of the output tensor (and the input's, where lanewise) that group 0 is"),
@@ -105,7 +105,7 @@ _FIELDS = (
     Field("count", 29, 0, 24, "LOAD, STORE: words (of all banks together) or beats"),
     Field("segment", 29, 24, 2, "LOAD, STORE: segment register to use"),
     Field("space", 29, 26, 1, "LOAD, STORE: 0 spike banks, 1 residual memory"),
-    Field("base", 30, 0, 24, "LOAD, STORE: first bank address or beat; consecutive words fill step_stride words per bank in turn"),
+    Field("base", 30, 0, 24, "LOAD, STORE: first bank address or beat; step_stride words go to each bank in turn"),
     Field("checksum", 31, 0, 32, "makes the sum of all 32 words 0 modulo 2**32"),
 )
 FIELDS = {f.name: f for f in _FIELDS}
@@ -156,6 +156,38 @@ def decode(words: Sequence[int]) -> dict[str, int]:
     if values["opcode"] not in list(Opcode):
         raise DescriptorError(f"descriptor opcode {values['opcode']} is unknown")
     return values
+
+
+#: Smallest and largest legal value of the fields that steer loops, by opcode; a field not listed may have any value.
+#: With these every loop of the machine ends, whatever the other fields say.
+LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
+    Opcode.END: {},
+    Opcode.LINEAR: {
+        **dict.fromkeys(("out_h", "out_w"), (1, 4095)),
+        **dict.fromkeys(("kernel_h", "kernel_w", "groups", "steps", "words"), (1, 255)),
+        "planes": (1, 8), "slices": (1, 4),
+    },
+    Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4)},
+    Opcode.LOAD: {"count": (1, (1 << 24) - 1), "step_stride": (1, 65535)},
+    Opcode.STORE: {"count": (1, (1 << 24) - 1), "step_stride": (1, 65535)},
+}
+
+
+def check_limits(values: Mapping[str, int], lanes: int, head_max: int) -> None:
+    """Refuse a descriptor that the machine refuses with error code 1.
+
+    Raises
+    ------
+    DescriptorError
+        If a field is outside `LIMITS`, or a HAMMING width is no multiple of ``lanes`` or above ``head_max``.
+    """
+    opcode = Opcode(values["opcode"])
+    for name, (low, high) in LIMITS[opcode].items():
+        if not low <= values[name] <= high:
+            raise DescriptorError(f"{opcode.name} descriptor: {name} = {values[name]} is outside {low}..{high}")
+    width = values["width"]
+    if opcode == Opcode.HAMMING and (width % lanes or width > head_max):
+        raise DescriptorError(f"HAMMING descriptor: width = {width} is no multiple of {lanes}, or above {head_max}")
 
 
 def _check_layout() -> None:

@@ -107,7 +107,8 @@ def _imports(path: Path) -> set[str]:
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found |= {f"{node.module}.{a.name}" for a in node.names} if node.module in ("golden", "hw", "sw", "sim") else {node.module}
+            packages = node.module in ("golden", "hw", "sw", "sim")
+            found |= {f"{node.module}.{a.name}" for a in node.names} if packages else {node.module}
     return found
 
 

@@ -60,7 +60,7 @@ _FIELDS = (
     Field("dot", 1, 23, 1, "HAMMING: dot-product attention (weights A, no bias) instead of Hamming (weights 2M)"),
     Field("weight_addr", 2, 0, 32, "offset of the weight image in segment 0, multiple of 64"),
     Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue; multiple of issue, 0 for none"),
-    Field("weight_base", 4, 0, 16, "bank row of the first image row, a multiple of word/issue; LINEAR reads, HAMMING writes here"),
+    Field("weight_base", 4, 0, 16, "bank row of the first image row, a multiple of word/issue; LINEAR reads it, HAMMING writes"),
     Field("param_base", 4, 16, 16, "parameter beat of the first channel; LINEAR reads, HAMMING subtracts column sums from here"),
     Field("param_addr", 5, 0, 32, "offset of the parameter image in segment 0, multiple of 64"),
     Field("param_beats", 6, 0, 16, "beats of the parameter image, 0 for none"),

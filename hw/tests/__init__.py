@@ -1,0 +1,1 @@
+"""Tests of the hardware blocks in Amaranth's own simulator."""

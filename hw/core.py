@@ -63,7 +63,7 @@ class Core(wiring.Component):
                 decoder.entries.payload.eq(queue.r_data), decoder.entries.valid.eq(queue.r_rdy),
                 queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(self.lanewise),
             ]
-            room = room & (queue.level <= c.queue_depth - Walker.IN_FLIGHT)
+            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT)
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 

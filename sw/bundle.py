@@ -1,0 +1,175 @@
+"""The compiled artefact: one safetensors file with the image for segment 0 and a JSON manifest, fully checked on reading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save_file
+
+from golden.spec import descriptor
+from golden.spec.descriptor import DescriptorError
+from golden.spec.model import Encoding
+from sw.packing import Bytes
+
+FORMAT = 1
+SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
+
+
+class BundleError(ValueError):
+    """A bundle that is missing, damaged or inconsistent."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2."""
+
+    kind: str
+    shape: tuple[int, int, int, int]
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One descriptor: opcode, layer it belongs to; one of its adds is ``sop_num / sop_den`` synaptic operations."""
+
+    opcode: str
+    layer: str
+    sop_num: int
+    sop_den: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of the image: offset of its first descriptor, bytes of its results, descriptors, stored tensors."""
+
+    offset: int
+    result_bytes: int
+    steps: tuple[Step, ...]
+    tensors: dict[str, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """The one tensor that every program stores."""
+        return next(x for x in self.tensors.values() if x.kind == LOGITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What the driver must know of a bundle; digests name the configuration and the model it was made from."""
+
+    preset: str
+    config: str
+    model: str
+    name: str
+    classes: tuple[str, ...]
+    encoding: dict[str, Any]
+    planes: int
+    lanes: int
+    word: int
+    peak_sop: int
+    input_bytes: int
+    programs: dict[str, Program]
+
+    @property
+    def video(self) -> Encoding:
+        """How a clip becomes the input tensor."""
+        return Encoding(**self.encoding)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A manifest and the image of segment 0."""
+
+    manifest: Manifest
+    image: Bytes = field(repr=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file."""
+        text = json.dumps({"format": FORMAT, **asdict(self.manifest)}, sort_keys=True)
+        metadata = {"tandem": text, "sha256": _digest(text, self.image)}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_file({"image": self.image}, str(path), metadata)
+
+
+def _digest(text: str, image: Bytes) -> str:
+    return hashlib.sha256(text.encode() + b"\0" + image.tobytes()).hexdigest()
+
+
+def load(path: str | Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises
+    ------
+    BundleError
+        If the file is missing, truncated, damaged anywhere, or not a bundle of this format.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read bundle '{path}': {error.strerror}") from error
+    try:
+        tensors = load_safetensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header.get("__metadata__") or {}
+    except (SafetensorError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise BundleError(f"'{path}' is damaged or no bundle: {error}") from error
+    if "tandem" not in metadata or set(tensors) != {"image"}:
+        what = "it is a model file: compile it first" if "model" in metadata else "it has no manifest and image"
+        raise BundleError(f"'{path}' is no bundle: {what}")
+    image = tensors["image"]
+    text = str(metadata["tandem"])
+    if metadata.get("sha256") != _digest(text, image):
+        raise BundleError(f"'{path}' is damaged: its content does not match its SHA-256")
+    try:
+        fields = json.loads(text)
+        version = fields.pop("format")
+        if version != FORMAT:
+            raise BundleError(f"'{path}' has bundle format {version}, this software reads {FORMAT}: compile the model again")
+        bundle = Bundle(_manifest(fields), image)
+        _check(bundle)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"'{path}' has a manifest that does not fit this software: {error}") from error
+    return bundle
+
+
+def _manifest(fields: dict[str, Any]) -> Manifest:
+    programs = {
+        name: Program(
+            program["offset"], program["result_bytes"], tuple(Step(**step) for step in program["steps"]),
+            {key: Tensor(**{**value, "shape": tuple(value["shape"])}) for key, value in program["tensors"].items()},
+        )
+        for name, program in fields["programs"].items()
+    }
+    return Manifest(**{**fields, "programs": programs, "classes": tuple(fields["classes"])})
+
+
+def _check(bundle: Bundle) -> None:
+    """Every descriptor decodes and is what the manifest says."""
+    if bundle.image.dtype != np.uint8 or bundle.image.ndim != 1:
+        raise BundleError(f"the image is {bundle.image.dtype} {list(bundle.image.shape)}, not bytes")
+    if set(bundle.manifest.programs) != {"run", "trace"}:
+        raise BundleError(f"programs {sorted(bundle.manifest.programs)}, not run and trace")
+    _ = bundle.manifest.video
+    for name, program in bundle.manifest.programs.items():
+        end = program.offset + len(program.steps) * descriptor.BYTES
+        if program.offset % descriptor.BYTES or end > bundle.image.size:
+            raise BundleError(f"program '{name}', bytes {program.offset} to {end}, exceeds the image of {bundle.image.size}")
+        words = bundle.image[program.offset : end].copy().view("<u4").reshape(-1, descriptor.WORDS)
+        for i, (step, row) in enumerate(zip(program.steps, words, strict=True)):
+            try:
+                opcode = descriptor.Opcode(descriptor.decode([int(x) for x in row])["opcode"]).name.lower()
+            except DescriptorError as error:
+                raise BundleError(f"program '{name}', descriptor {i}: {error}") from error
+            if opcode != step.opcode:
+                raise BundleError(f"program '{name}', descriptor {i} is '{opcode}', the manifest says '{step.opcode}'")
+        _ = program.logits

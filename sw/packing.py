@@ -1,0 +1,152 @@
+"""Between arrays and the bytes of the machine's memory layouts (docs/architecture.md), both ways, vectorised.
+
+Arrays are [T, H, W, C] for tensors and [O, I, KH, KW] for weights; memory is a flat uint8 array, little-endian.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.integer]
+Bytes = NDArray[np.uint8]
+
+SLICE_BITS = 4  #: of one weight slice
+
+
+class PackingError(ValueError):
+    """A value or shape that the layout cannot hold; the message shows the numbers."""
+
+
+def round_up(n: int, multiple: int) -> int:
+    """Smallest multiple of ``multiple`` that is at least ``n``."""
+    return -(-n // multiple) * multiple
+
+
+def pack_bits(bits: Array) -> Bytes:
+    """Bytes of bits given lowest first along the last axis, whose length is a multiple of 8; flat."""
+    return np.packbits(bits.astype(np.uint8), axis=-1, bitorder="little").reshape(-1)
+
+
+def unpack_bits(data: Bytes) -> Bytes:
+    """Bits of bytes, lowest first, flat: the inverse of `pack_bits`."""
+    return np.unpackbits(data, bitorder="little")
+
+
+def pack_spikes(x: Array, word: int, planes: int = 1) -> Bytes:
+    """Words ``[y][x][t][plane][word]`` of spikes, or of numbers of ``planes`` bits; bits past the last channel are 0."""
+    t, h, w, c = x.shape
+    if x.size and (x.min() < 0 or x.max() >> planes):
+        raise PackingError(f"values from {x.min()} to {x.max()} do not fit {planes} bit planes")
+    bits = np.zeros((h, w, t, planes, round_up(c, word)), np.uint8)
+    moved = x.transpose(1, 2, 0, 3)
+    for plane in range(planes):
+        bits[..., plane, :c] = moved >> plane & 1
+    return pack_bits(bits)
+
+
+def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1) -> Bytes:
+    """Tensor [T, H, W, C] of the words of a spike tensor, the inverse of `pack_spikes`; bits past channel C are ignored."""
+    t, h, w, c = shape
+    bits = unpack_bits(data).reshape(h, w, t, planes, round_up(c, word))[..., :c]
+    weights = (1 << np.arange(planes)).astype(np.uint8)
+    return np.ascontiguousarray(np.einsum("hwtpc,p->thwc", bits, weights))
+
+
+def pack_residual(u: Array, lanes: int) -> Bytes:
+    """16-bit values ``[y][x][t][channel]``, channels padded with 0 to a multiple of ``lanes``."""
+    t, h, w, c = u.shape
+    padded = np.zeros((h, w, t, round_up(c, lanes)), "<i2")
+    padded[..., :c] = u.transpose(1, 2, 0, 3)
+    return padded.reshape(-1).view(np.uint8)
+
+
+def unpack_residual(data: Bytes, shape: tuple[int, int, int, int], lanes: int) -> NDArray[np.int16]:
+    """Tensor [T, H, W, C] int16, the inverse of `pack_residual`."""
+    t, h, w, c = shape
+    values = data.view("<i2").reshape(h, w, t, round_up(c, lanes))[..., :c]
+    return np.ascontiguousarray(values.transpose(2, 0, 1, 3))
+
+
+def unpack_logits(data: Bytes, classes: int) -> NDArray[np.int32]:
+    """Logits [1, 1, 1, O] int32 of 32-bit numbers ``[class]``; padding is ignored."""
+    return data.view("<i4")[:classes].reshape(1, 1, 1, classes).astype(np.int32)
+
+
+def weight_slices(w: Array, slices: int) -> Bytes:
+    """Four-bit slices, lowest first, on a new first axis, as bit patterns 0..15; the top one holds the sign."""
+    bits = SLICE_BITS * slices
+    if w.size and (w.min() < -(1 << bits - 1) or w.max() >= 1 << bits - 1):
+        raise PackingError(f"weights from {w.min()} to {w.max()} do not fit {slices} signed slices of {SLICE_BITS} bits")
+    wide = w.astype(np.int64)
+    return np.stack([wide >> SLICE_BITS * s & 15 for s in range(slices)]).astype(np.uint8)
+
+
+def join_slices(patterns: Array) -> NDArray[np.int32]:
+    """Weights of the bit patterns along the first axis, the inverse of `weight_slices`."""
+    total = np.zeros(patterns.shape[1:], np.int32)
+    for s, pattern in enumerate(patterns):
+        value = pattern.astype(np.int32)
+        if s == len(patterns) - 1:
+            value = value - 16 * (value >> 3)
+        total += value << SLICE_BITS * s
+    return total
+
+
+def pack_rows(rows: Array) -> Bytes:
+    """Bytes of weight rows [n, lanes] of bit patterns 0..15, lane 0 in the lowest bits."""
+    low, high = rows[:, 0::2], rows[:, 1::2]
+    return (low | high << SLICE_BITS).astype(np.uint8).reshape(-1)
+
+
+def unpack_rows(data: Bytes, lanes: int) -> Bytes:
+    """Weight rows [n, lanes] of bit patterns, the inverse of `pack_rows`."""
+    pairs = data.reshape(-1, lanes // 2)
+    return np.stack([pairs & 15, pairs >> SLICE_BITS], axis=-1).reshape(-1, lanes)
+
+
+def broadcast_rows(w: Array, lanes: int, word: int, slices: int) -> Bytes:
+    """Weight rows ``(((g*slices + s)*taps + tap)*words + word)*word + bit`` as bit patterns [n, lanes].
+
+    Outputs are padded to a multiple of ``lanes`` and inputs to one of ``word``, with zero weights.
+    """
+    o, i, kh, kw = w.shape
+    padded = np.zeros((round_up(o, lanes), round_up(i, word), kh, kw), np.int32)
+    padded[:o, :i] = w
+    patterns = weight_slices(padded, slices).reshape(slices, -1, lanes, padded.shape[1], kh * kw)
+    return patterns.transpose(1, 0, 4, 3, 2).reshape(-1, lanes)  # [g, s, tap, i, lane]
+
+
+def join_broadcast_rows(rows: Array, groups: int, slices: int, kernel: tuple[int, int]) -> NDArray[np.int32]:
+    """Weights [O, I, KH, KW], padding included: the inverse of `broadcast_rows`."""
+    lanes = rows.shape[1]
+    patterns = rows.reshape(groups, slices, kernel[0] * kernel[1], -1, lanes)
+    return join_slices(patterns.transpose(1, 0, 4, 3, 2).reshape(slices, groups * lanes, -1, *kernel))
+
+
+def lanewise_rows(w: Array, lanes: int) -> Bytes:
+    """Weight rows ``g*taps + tap`` of a depthwise [O, 1, KH, KW] as bit patterns [n, lanes]."""
+    o, _, kh, kw = w.shape
+    padded = np.zeros((round_up(o, lanes), kh * kw), np.int32)
+    padded[:o] = w.reshape(o, -1)
+    return weight_slices(padded, 1)[0].reshape(-1, lanes, kh * kw).transpose(0, 2, 1).reshape(-1, lanes)
+
+
+def join_lanewise_rows(rows: Array, groups: int, kernel: tuple[int, int]) -> NDArray[np.int32]:
+    """Weights [O, 1, KH, KW], padding included: the inverse of `lanewise_rows`."""
+    patterns = rows.reshape(groups, kernel[0] * kernel[1], -1).transpose(0, 2, 1)
+    return join_slices(patterns.reshape(1, -1, 1, *kernel))
+
+
+def pack_parameters(bias: Array, shift: Array, lanes: int) -> Bytes:
+    """32 bits a channel: bias in 23:0, ``shift + 8`` in 28:24; padding channels have bias 0 and shift 0."""
+    entries = np.full(round_up(len(bias), lanes), 8 << 24, "<u4")
+    entries[: len(bias)] = (bias.astype(np.int64) & 0xFFFFFF) | (shift.astype(np.int64) + 8) << 24
+    return entries.view(np.uint8)
+
+
+def unpack_parameters(data: Bytes) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """Bias and shift of every channel, the inverse of `pack_parameters`."""
+    entries = data.view("<u4").astype(np.int64)
+    bias = entries & 0xFFFFFF
+    return (bias - (bias >> 23 << 24)).astype(np.int32), ((entries >> 24 & 31) - 8).astype(np.int8)

@@ -1,0 +1,250 @@
+"""What the machine can run: every reason against a model at once, with numbers, before anything is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from golden.spec.config import Config
+from golden.spec.descriptor import FIELDS
+from golden.spec.model import CONV, HEAD, INPUT, SDHA, Layer, Model
+from sw import allocation, passes
+from sw.packing import Array, round_up
+from sw.passes import Shape
+
+SHIFT_RANGE = (-8, 23)
+
+
+class UnsupportedError(ValueError):
+    """The machine cannot run this model; ``reasons`` lists everything that is in the way."""
+
+    def __init__(self, model: str, config: str, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__(f"'{config}' cannot run '{model}':\n" + "\n".join(f"  - {reason}" for reason in reasons))
+
+
+def check(model: Model, tensors: Mapping[str, Array], config: Config) -> None:
+    """Check the whole model against one configuration.
+
+    Raises
+    ------
+    UnsupportedError
+        With every reason found.
+    """
+    reasons = _check_model(model, config)
+    shapes = model.shapes()
+    kinds = {INPUT: "spikes"}
+    for layer in model.layers:
+        found = [
+            *_check_graph(layer, model, shapes, kinds), *_check_tensors(layer, shapes, tensors, config),
+            *_check_sizes(layer, shapes, config),
+        ]
+        if not found:
+            found = [*_check_bounds(layer, model, shapes, tensors, config), *_check_fields(layer, model, tensors, config)]
+        reasons += [f"layer '{layer.name}': {text}" for text in found]
+        kinds.update({layer.spike_out: "spikes", layer.u_out: "residual", layer.name if layer.op == HEAD else "": "logits"})
+    expected = {f"{x.name}.{part}" for x in model.layers for part in _parts(x)}
+    if surplus := sorted(set(tensors) - expected):
+        reasons.append(f"tensors of no layer: {', '.join(surplus)}")
+    for memory in (spike_memory, residual_memory):
+        try:
+            memory(model, config)
+        except allocation.AllocationError as error:
+            reasons.append(str(error))
+    if reasons:
+        raise UnsupportedError(model.name, config.name, reasons)
+
+
+def spike_memory(model: Model, config: Config) -> dict[str, int]:
+    """Bank address of every spike tensor and of the input.
+
+    Raises
+    ------
+    AllocationError
+        If they do not fit.
+    """
+    life, _ = allocation.lives(model)
+    shapes = model.shapes()
+    names = [INPUT, *(x.spike_out for x in model.layers if x.spike_out)]
+    sizes = {name: passes.spike_tensor(model, shapes, name, config).bank_words for name in names}
+    return allocation.first_fit(
+        [allocation.Interval(name, *life[name], sizes[name]) for name in names], config.spike_words, "spike banks, words"
+    )
+
+
+def residual_memory(model: Model, config: Config) -> dict[str, int]:
+    """Beat of every residual tensor and of the logits.
+
+    Raises
+    ------
+    AllocationError
+        If they do not fit.
+    """
+    life, buffer = allocation.lives(model)
+    shapes = model.shapes()
+    intervals = [
+        allocation.Interval(root, life[root][0], max(life[name][1] for name in buffer if buffer[name] == root),
+                            passes.residual_beats(shapes[root], config))
+        for root in dict.fromkeys(buffer.values())
+    ]
+    head = model.layers[-1]
+    intervals.append(allocation.Interval(head.name, *life[head.name], passes.logit_beats(head.channels, config)))
+    bases = allocation.first_fit(intervals, config.u_beats, "residual memory, beats")
+    return {**{name: bases[root] for name, root in buffer.items()}, head.name: bases[head.name]}
+
+
+def _check_model(model: Model, config: Config) -> list[str]:
+    t = model.encoding.timesteps
+    reasons = []
+    if t % config.cores:
+        reasons.append(f"{t} time steps are not a multiple of {config.cores} cores")
+    if model.u_bits != config.u_bits:
+        reasons.append(f"residual values of {model.u_bits} bits, the machine has {config.u_bits}")
+    if model.planes != 8:
+        reasons.append(f"input of {model.planes} bit planes, but a pixel has 8")
+    if model.encoding.kind != "luma" or model.encoding.frames not in (1, 2):
+        reasons.append(f"no encoding '{model.encoding.kind}' of {model.encoding.frames} frames, only 'luma' of 1 or 2")
+    if model.encoding.height % model.encoding.patch or model.encoding.width % model.encoding.patch:
+        reasons.append(
+            f"frames of {model.encoding.height} x {model.encoding.width} do not divide into patches of {model.encoding.patch}"
+        )
+    if sum(x.op == HEAD for x in model.layers) > 1:
+        reasons.append("more than one head")
+    return reasons
+
+
+def _check_graph(layer: Layer, model: Model, shapes: Mapping[str, Shape], kinds: Mapping[str, str]) -> list[str]:
+    """What the layer reads, makes, and is."""
+    reasons = []
+    if layer.op not in (CONV, SDHA, HEAD):
+        return [f"no operation '{layer.op}'"]
+    wrong = [x for x in layer.inputs if kinds[x] != "spikes"]
+    if wrong or (layer.op == SDHA and INPUT in layer.inputs):
+        reasons.append(f"input {', '.join(wrong or [INPUT])} is not a spike tensor")
+    if layer.residual and kinds[layer.residual] != "residual":
+        reasons.append(f"residual '{layer.residual}' is not a residual tensor")
+    if len(layer.inputs) != (3 if layer.op == SDHA else 1):
+        reasons.append(f"{len(layer.inputs)} inputs")
+    if layer.op == HEAD and (layer.residual or layer.u_out or layer.spike_out):
+        reasons.append("a head makes logits and nothing else")
+    if layer.op != HEAD and not (layer.u_out or layer.spike_out):
+        reasons.append("makes neither spikes nor residual values")
+    if layer.spike_out and layer.theta < 1:
+        reasons.append(f"theta = {layer.theta} fires without input")
+    if layer.op == CONV and (layer.kernel < 1 or layer.stride < 1 or layer.padding < 0):
+        reasons.append(f"kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding}")
+    c = shapes[layer.inputs[0]][3]
+    if layer.depthwise and (c != layer.channels or layer.op != CONV):
+        reasons.append(f"depthwise from {c} to {layer.channels} channels")
+    if layer.weight_bits not in (4, 8) or (layer.depthwise and layer.weight_bits != 4):
+        reasons.append(f"weights of {layer.weight_bits} bits; there are 4, and 8 where not depthwise")
+    if layer.op == SDHA:
+        found = [shapes[x] for x in layer.inputs]
+        if len(set(found)) != 1 or c != layer.channels or layer.heads < 1 or layer.channels % layer.heads:
+            reasons.append(f"q, k, v of shapes {found} do not make {layer.channels} channels of {layer.heads} heads")
+    return reasons
+
+
+def _check_tensors(layer: Layer, shapes: Mapping[str, Shape], tensors: Mapping[str, Array], config: Config) -> list[str]:
+    """Types, shapes and ranges of weights, biases and shifts."""
+    inputs = 1 if layer.depthwise else shapes[layer.inputs[0]][3]
+    bias = 1 << config.acc_bits - 1
+    weight = 1 << layer.weight_bits - 1
+    wanted: list[tuple[str, type, tuple[int, ...], int, int]] = [
+        ("bias", np.int32, (layer.channels,), -bias, bias - 1), ("shift", np.int8, (layer.channels,), *SHIFT_RANGE),
+    ]
+    if layer.op != SDHA:
+        wanted.append(("weight", np.int8, (layer.channels, inputs, layer.kernel, layer.kernel), -weight, weight - 1))
+    reasons = []
+    for part, dtype, shape, low, high in wanted:
+        value = tensors.get(f"{layer.name}.{part}")
+        if value is None:
+            reasons.append(f"no tensor '{layer.name}.{part}'")
+        elif value.dtype != dtype or value.shape != shape:
+            reasons.append(f"{part} is {value.dtype} {list(value.shape)}, not {np.dtype(dtype)} {list(shape)}")
+        elif value.min() < low or value.max() > high:
+            reasons.append(f"{part} goes from {value.min()} to {value.max()}, outside {low}..{high}")
+    if reasons or layer.op != HEAD:
+        return reasons
+    steps = shapes[layer.inputs[0]][0]
+    if tensors[f"{layer.name}.shift"].any():
+        reasons.append("the logits are raw accumulators, but a shift is not 0")
+    if wrong := int(np.count_nonzero(tensors[f"{layer.name}.bias"] % steps)):
+        reasons.append(f"{wrong} biases are not a multiple of the {steps} time steps, at each of which the machine adds them")
+    return reasons
+
+
+def _check_sizes(layer: Layer, shapes: Mapping[str, Shape], config: Config) -> list[str]:
+    """Head geometry and the memories of weights and parameters."""
+    t, h, w, c = shapes[layer.inputs[0]]
+    reasons = []
+    if layer.op != SDHA:
+        if not passes.groups_per_pass(layer, c, config):
+            rows = round_up(passes.group_rows(layer, c, config), config.issue)
+            reasons.append(
+                f"{config.lanes} output channels need {rows} weight rows and {config.beats} parameter beats, "
+                f"there are {config.weight_rows * config.issue} and {config.param_beats}"
+            )
+        return reasons
+    if layer.heads < 1 or layer.channels % layer.heads:
+        return reasons
+    head = layer.channels // layer.heads
+    if head % config.lanes and config.lanes % head:
+        reasons.append(f"heads of {head} channels are neither a multiple nor a divisor of {config.lanes} lanes")
+    width = max(head, config.lanes)
+    if width > config.head_max:
+        reasons.append(f"heads of {width} channels, at most {config.head_max} are possible")
+    if any(x % config.word + width > config.word and (x % config.word or width % config.word)
+           for x in range(0, layer.channels, width)):
+        reasons.append(f"heads of {width} channels straddle spike words of {config.word}")
+    tokens = t * h * w
+    if tokens >= 1 << config.count_bits:
+        reasons.append(f"{tokens} tokens, the Hamming engine counts to {(1 << config.count_bits) - 1}")
+    rows = width // config.lanes * passes.slices_for(-2 * tokens, 2 * tokens) * round_up(width, config.word)
+    if rows > config.weight_rows * config.issue or width // config.neuron_lanes > config.param_beats:
+        reasons.append(f"a head of {width} channels needs {rows} weight rows, there are {config.weight_rows * config.issue}")
+    return reasons
+
+
+def _check_bounds(
+    layer: Layer, model: Model, shapes: Mapping[str, Shape], tensors: Mapping[str, Array], config: Config
+) -> list[str]:
+    """Prove that no input whatsoever overflows: sums of |w| times the largest input bound every value.
+
+    Sums wrap modulo two's complement, so only final values matter. A membrane h = floor(v / 2) + x with v < theta
+    lies between -2 max|x| and theta / 2 + max|x|.
+    """
+    t, h, w, _ = shapes[layer.inputs[0]]
+    if layer.op == SDHA:
+        head = layer.channels // layer.heads
+        most = np.full(layer.channels, 3 * head * t * h * w, np.int64)  # |2M| <= 2N from d bits, |column sum of M| <= dN
+    else:
+        most = np.abs(tensors[f"{layer.name}.weight"].astype(np.int64)).reshape(layer.channels, -1).sum(axis=1)
+        most *= (1 << model.planes) - 1 if layer.inputs[0] == INPUT else 1
+        most *= t * h * w if layer.op == HEAD else 1
+    total = most + np.abs(tensors[f"{layer.name}.bias"].astype(np.int64))
+    shift = tensors[f"{layer.name}.shift"].astype(np.int64)
+    y = int((((total >> np.maximum(shift, 0)) + 1) << np.maximum(-shift, 0)).max())
+    x = 1 << config.u_bits - 1 if layer.residual or layer.u_out else y
+    membrane = max(2 * x, x + layer.theta // 2) if layer.spike_out else 0
+    limit = (1 << config.acc_bits - 1) - 1
+    found = {"accumulator": int(most.max()), "accumulator and bias": int(total.max()), "y": y, "membrane": membrane}
+    return [f"{what} can reach {value} > {limit} of {config.acc_bits} bits" for what, value in found.items() if value > limit]
+
+
+def _check_fields(layer: Layer, model: Model, tensors: Mapping[str, Array], config: Config) -> list[str]:
+    """Every descriptor field without its address fits."""
+    if model.encoding.timesteps % config.cores:
+        return []
+    reasons = []
+    for part in passes.layer_passes(model, layer, tensors, config):
+        for name, value in part.fields.items():
+            field = FIELDS[name]
+            if not field.low <= value <= field.high:
+                reasons.append(f"descriptor field {name} = {value} is outside {field.low}..{field.high}")
+    return list(dict.fromkeys(reasons))
+
+
+def _parts(layer: Layer) -> tuple[str, ...]:
+    return ("bias", "shift") if layer.op == SDHA else ("weight", "bias", "shift")

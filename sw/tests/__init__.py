@@ -1,0 +1,1 @@
+"""Tests of compiler, driver, devices and command line."""

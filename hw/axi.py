@@ -41,3 +41,10 @@ class AxiWrite(Signature):
             "wdata": Out(data_bits), "wlast": Out(1), "wvalid": Out(1), "wready": In(1),
             "bresp": In(2), "bvalid": In(1), "bready": Out(1),
         })
+
+
+class Axi(Signature):
+    """Both halves of AXI4 as seen by the manager."""
+
+    def __init__(self, data_bits: int) -> None:
+        super().__init__({**dict(AxiRead(data_bits).members), **dict(AxiWrite(data_bits).members)})

@@ -1,0 +1,56 @@
+"""Verilog of a component, by way of pyosys: no ``yosys`` command is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment, Value, ValueCastable
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import wiring
+
+_SCRIPT = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
+
+
+def flat_ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
+    """Every port of a component under a flat name: ``results[1].payload`` is ``results_1_payload``."""
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        if isinstance(value, ValueCastable):
+            value = value.as_value()
+        if isinstance(value, Value) and len(value):
+            direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
+            name = "_".join(map(str, path))
+            assert name not in ports, f"two ports are named {name}"
+            ports[name] = (value, direction)
+    return ports
+
+
+def to_verilog(component: wiring.Component, name: str = "top") -> str:
+    """The Verilog of a component, its top module named ``name``, its ports named as `flat_ports` says.
+
+    The text depends on nothing but the component, so that its hash is a key for caches. Ports of no bits are left out.
+
+    Raises
+    ------
+    RuntimeError
+        If yosys fails; the message is its.
+    """
+    fragment = Fragment.get(component, None)
+    text, _ = rtlil.convert_fragment(fragment, flat_ports(component), name, emit_src=False)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "top.il"), Path(folder, "top.v")
+        source.write_text(text)
+        # yosys' state is the process's, and it ends the process on an error: a process of its own
+        passes = [f"read_rtlil {source}", "proc -nomux -norom", "memory_collect", "delete w:$verilog_initial_trigger",
+                  f"write_verilog -noattr -norename {target}"]
+        result = subprocess.run([sys.executable, "-c", _SCRIPT, *passes], capture_output=True, text=True,
+                                env={**os.environ, "PYTHONNOUSERSITE": "1"})
+        if result.returncode or not target.exists():
+            raise RuntimeError(f"yosys failed on {name}: {result.stderr.strip() or result.stdout.strip()[-2000:]}")
+        return re.sub(r"^/\*.*\*/\n", "", target.read_text())

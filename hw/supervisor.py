@@ -1,0 +1,106 @@
+"""Starts and ends a run, well or badly."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.registers import ErrorCode
+
+
+class Supervisor(wiring.Component):
+    """The state of the whole machine: at rest, running, or draining the bus after a run.
+
+    A run ends with its program, an error or an abort. Then everything is held in reset (``flush``) except the DMA
+    engines, which answer what the bus still owes (``stop``) until ``drained``. A start that comes meanwhile waits
+    (``busy``, and the watchdog counts). If memory never answers, an abort while draining resets the engines (``kill``).
+    ``go`` comes in the cycle after ``start`` where nothing is to be drained.
+
+    Ports
+    -----
+    start, abort : Signal(), in
+    watchdog : Signal(32), in
+        Cycles without ``progress`` after which a run fails; 0: never.
+    progress : Signal(), in
+    finished : Signal(), in
+        The program ended.
+    illegal, read_error, write_error : Signal(), in
+    loader_layer, layer : Signal(16), in
+        Descriptors being loaded and being executed.
+    loader_reads : Signal(), in
+        What is being read is the loader's.
+    drained : Signal(), in
+        The DMA engines are idle.
+    go : Signal(), out
+        Pulses at the beginning of a run.
+    busy, flush, stop, kill : Signal(), out
+    well, error : Signal(), out
+        Pulses at the end of a run.
+    code, error_layer : Signal(), out
+        With ``error``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "start": In(1), "abort": In(1), "watchdog": In(32), "progress": In(1), "finished": In(1), "illegal": In(1),
+            "read_error": In(1), "write_error": In(1), "loader_layer": In(16), "layer": In(16), "loader_reads": In(1),
+            "drained": In(1), "go": Out(1), "busy": Out(1), "flush": Out(1), "stop": Out(1), "kill": Out(1),
+            "well": Out(1), "error": Out(1), "code": Out(ErrorCode), "error_layer": Out(16),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        quiet, expired = Signal(32), Signal()
+        m.d.sync += [
+            quiet.eq(Mux(self.progress | ~self.busy | (self.watchdog == 0), 0, quiet + 1)),
+            expired.eq((quiet == self.watchdog) & (self.watchdog != 0) & self.busy & ~self.progress),
+        ]
+        pending, bad, in_loader = Signal(), Signal(), Signal()
+        m.d.comb += in_loader.eq(self.illegal | (self.read_error & self.loader_reads))
+        m.d.sync += [self.go.eq(0), self.well.eq(0), self.error.eq(0), self.kill.eq(0)]
+
+        def fail(code: ErrorCode) -> None:
+            m.d.comb += bad.eq(1)
+            m.d.sync += [self.error.eq(1), self.code.eq(code), self.error_layer.eq(Mux(in_loader, self.loader_layer, self.layer))]
+
+        m.d.comb += self.flush.eq(1)
+        with m.FSM():
+            with m.State("REST"):
+                with m.If(self.start):
+                    m.d.sync += self.go.eq(1)
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += [self.flush.eq(0), self.busy.eq(1)]
+                with m.If(self.abort):
+                    m.next = "DRAIN"
+                with m.Elif(self.read_error):
+                    fail(ErrorCode.READ)
+                with m.Elif(self.write_error):
+                    fail(ErrorCode.WRITE)
+                with m.Elif(self.illegal):
+                    fail(ErrorCode.DESCRIPTOR)
+                with m.Elif(expired):
+                    fail(ErrorCode.WATCHDOG)
+                with m.Elif(self.finished):
+                    m.d.sync += self.well.eq(1)
+                    m.next = "DRAIN"
+                with m.If(bad):
+                    m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.comb += [self.stop.eq(1), self.busy.eq(pending)]
+                with m.If(self.start):
+                    m.d.sync += pending.eq(1)
+                with m.If(self.abort):
+                    m.d.sync += [self.kill.eq(1), pending.eq(0)]
+                    m.next = "REST"
+                with m.Elif(pending & expired):
+                    m.d.sync += pending.eq(0)
+                    fail(ErrorCode.WATCHDOG)
+                with m.Elif(self.drained):
+                    m.d.sync += pending.eq(0)
+                    m.next = "REST"
+                    with m.If(pending | self.start):
+                        m.d.sync += self.go.eq(1)
+                        m.next = "RUN"
+        return m

@@ -47,7 +47,7 @@ def to_verilog(component: wiring.Component, name: str = "top") -> str:
         source, target = Path(folder, "top.il"), Path(folder, "top.v")
         source.write_text(text)
         # yosys' state is the process's, and it ends the process on an error: a process of its own
-        passes = [f"read_rtlil {source}", "proc -nomux -norom", "memory_collect", "delete w:$verilog_initial_trigger",
+        passes = [f"read_rtlil {source}", "proc -nomux -norom", "memory_collect",
                   f"write_verilog -noattr -norename {target}"]
         result = subprocess.run([sys.executable, "-c", _SCRIPT, *passes], capture_output=True, text=True,
                                 env={**os.environ, "PYTHONNOUSERSITE": "1"})

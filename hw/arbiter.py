@@ -1,62 +1,55 @@
-"""Shares the read DMA between its two users."""
+"""Shares the read engine."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config
-from hw.dma import job_stream
-from hw.read_dma import beat_layout
+from hw.jobs import beats, jobs
 
 
 class JobArbiter(wiring.Component):
-    """Grants one job at a time, in turn where both ask, and leads its beats to the user that asked for them.
+    """Grants the read engine to one of two for a whole job, until its last beat is taken.
 
-    A user keeps a job on offer until it is taken. The next job is granted after the last beat of the one before was taken.
+    A job waits one cycle for its grant. Requester 0 wins when both ask; it cannot starve 1 as long as it pauses one
+    cycle between jobs. Whoever has asked must go on to take its beats whatever the other does, else both stand still.
 
     Ports
     -----
-    user_jobs : Array of streams of jobs, in
-    user_data : Array of streams of beats, out
-    jobs : stream of jobs, out
-    data : stream of beats, in
+    jobs0, jobs1 : stream of job_layout, in
+    data0, data1 : stream of beat_layout, out
+    jobs : stream of job_layout, out
+    data : stream of beat_layout, in
+    owner : Signal(), out
+        Who has the engine, or had it last.
     """
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        beats = stream.Signature(beat_layout(config))
+        bits = config.axi_bits
         super().__init__({
-            "user_jobs": In(job_stream()).array(2), "user_data": Out(beats).array(2),
-            "jobs": Out(job_stream()), "data": In(beats),
+            "jobs0": In(jobs()), "jobs1": In(jobs()), "data0": Out(beats(bits)), "data1": Out(beats(bits)),
+            "jobs": Out(jobs()), "data": In(beats(bits)), "owner": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        owner, granted, running = Signal(), Signal(), Signal()
-        with m.If(~granted & ~running):
-            with m.If(self.user_jobs[0].valid | self.user_jobs[1].valid):
-                m.d.sync += granted.eq(1)
-                # in turn: the other one first, if it asks
-                with m.Switch(owner):
-                    with m.Case(0):
-                        m.d.sync += owner.eq(self.user_jobs[1].valid)
-                    with m.Case(1):
-                        m.d.sync += owner.eq(~self.user_jobs[0].valid)
-        with m.If(granted & self.jobs.valid & self.jobs.ready):
-            m.d.sync += [granted.eq(0), running.eq(1)]
-        with m.If(running & self.data.valid & self.data.ready & self.data.p.last):
-            m.d.sync += running.eq(0)
-        with m.Switch(owner):
-            for i in range(2):
-                with m.Case(i):
-                    m.d.comb += [
-                        self.jobs.valid.eq(granted & self.user_jobs[i].valid), self.jobs.payload.eq(self.user_jobs[i].payload),
-                        self.user_jobs[i].ready.eq(granted & self.jobs.ready),
-                        self.user_data[i].valid.eq(running & self.data.valid),
-                        self.data.ready.eq(running & self.user_data[i].ready),
-                    ]
-        for i in range(2):
-            m.d.comb += self.user_data[i].payload.eq(self.data.payload)
+        m.d.comb += [x.payload.eq(self.data.payload) for x in (self.data0, self.data1)]
+        m.d.comb += self.jobs.payload.eq(self.jobs0.payload)
+        with m.If(self.owner):
+            m.d.comb += self.jobs.payload.eq(self.jobs1.payload)
+        asking, routing = Signal(), Signal()
+        with m.If(~asking & ~routing):
+            m.d.sync += [self.owner.eq(~self.jobs0.valid), asking.eq(self.jobs0.valid | self.jobs1.valid)]
+        for owner, (job, beat) in enumerate(((self.jobs0, self.data0), (self.jobs1, self.data1))):
+            with m.If(self.owner == owner):
+                m.d.comb += [
+                    self.jobs.valid.eq(asking), job.ready.eq(asking & self.jobs.ready),
+                    beat.valid.eq(self.data.valid & routing), self.data.ready.eq(beat.ready & routing),
+                ]
+        with m.If(asking & self.jobs.ready):
+            m.d.sync += [asking.eq(0), routing.eq(1)]
+        with m.If(self.data.valid & self.data.ready & self.data.payload.last):
+            m.d.sync += routing.eq(0)
         return m

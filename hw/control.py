@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.spec.config import Config
 from golden.spec.registers import ADDRESS_BITS
 from hw.arbiter import JobArbiter
+from hw.arbiter import JobArbiter
 from hw.axi import AxiLite, AxiRead, AxiWrite
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, descriptor_layout, param_write, u_read, u_write
 from hw.loader import Loader
@@ -58,58 +59,78 @@ class Control(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.registers = registers = RegisterBank(c)
-        m.submodules.sequencer = sequencer = Sequencer(c)
-        m.submodules.read_dma = read_dma = ReadDma(c)
-        m.submodules.write_dma = write_dma = WriteDma(c)
-        loader, mover, arbiter = Loader(c), Mover(c), JobArbiter(c)
-        m.submodules.loader = ResetInserter(sequencer.flush)(loader)
-        m.submodules.mover = ResetInserter(sequencer.flush)(mover)
-        m.submodules.arbiter = ResetInserter(sequencer.flush)(arbiter)
+        m.submodules.supervisor = supervisor = Supervisor()
+        reset_by_flush = {
+            "sequencer": (sequencer := Sequencer(c)), "recorder": (recorder := Recorder(c)), "loader": (loader := Loader(c)),
+            "mover": (mover := Mover(c)), "read_arbiter": (read_arbiter := JobArbiter(c)),
+            "write_share": (write_share := WriteShare(c)),
+        }
+        for name, block in reset_by_flush.items():
+            m.submodules[name] = ResetInserter(supervisor.flush)(block)
+        read_dma, write_dma = ReadDma(c), WriteDma(c)
+        m.submodules.read_dma = ResetInserter(supervisor.kill)(read_dma)
+        m.submodules.write_dma = ResetInserter(supervisor.kill)(write_dma)
 
+        # Outside.
         connect(m, flipped(self.axil), registers.axil)
         connect(m, read_dma.axi, flipped(self.axi_read))
         connect(m, write_dma.axi, flipped(self.axi_write))
-        connect(m, arbiter.jobs, read_dma.jobs)
-        connect(m, read_dma.data, arbiter.data)
-        for i, user in enumerate((("jobs", "data", loader), ("read_jobs", "read_data", mover))):
-            jobs, beats, unit = user
-            connect(m, getattr(unit, jobs), arbiter.user_jobs[i])
-            connect(m, arbiter.user_data[i], getattr(unit, beats))
-        connect(m, loader.descriptors, sequencer.descriptors)
-        connect(m, loader.weights, flipped(self.weight_write))
-        connect(m, loader.params, flipped(self.param_write))
         connect(m, sequencer.linear, flipped(self.linear))
         connect(m, sequencer.hamming, flipped(self.hamming))
-        connect(m, sequencer.mover, mover.unit)
+        connect(m, loader.weight_write, flipped(self.weight_write))
+        connect(m, loader.param_write, flipped(self.param_write))
         for name in ("spike_read", "spike_write", "u_read", "u_write"):
             connect(m, getattr(mover, name), flipped(getattr(self, name)))
+        m.d.comb += [self.irq.eq(registers.irq), self.flush.eq(supervisor.flush), self.descriptor.eq(sequencer.descriptor)]
 
-        # The write DMA serves the mover while it runs and the sequencer between descriptors, never both.
-        for port in ("write_jobs", "write_data"):
-            sink = write_dma.jobs if port == "write_jobs" else write_dma.data
-            for user in (mover, sequencer):
-                source = getattr(user, port)
-                m.d.comb += source.ready.eq(sink.ready)
-                with m.If(source.valid):
-                    m.d.comb += [sink.valid.eq(1), sink.payload.eq(source.payload)]
-
+        # Descriptors and their units.
+        connect(m, loader.descriptors, sequencer.descriptors)
+        connect(m, sequencer.mover, mover.unit)
+        connect(m, sequencer.records, recorder.records)
         m.d.comb += [
-            self.irq.eq(registers.irq), self.descriptor.eq(sequencer.descriptor), self.flush.eq(sequencer.flush),
+            loader.start.eq(supervisor.go), loader.program.eq(registers.program), loader.segment.eq(registers.segments[0]),
+            loader.idle.eq(sequencer.idle), loader.locked.eq(sequencer.locked),
             mover.descriptor.eq(sequencer.descriptor), mover.segments.eq(registers.segments),
-            mover.write_idle.eq(write_dma.idle),
-            loader.start.eq(sequencer.begin), loader.program.eq(registers.segments[0] + registers.program),
-            loader.segment.eq(registers.segments[0]), loader.executing.eq(sequencer.executing),
-            read_dma.flush.eq(sequencer.flush), write_dma.flush.eq(sequencer.flush),
-            sequencer.start.eq(registers.start), sequencer.abort.eq(registers.abort),
-            sequencer.watchdog.eq(registers.watchdog), sequencer.statistics.eq(registers.segments[3]),
-            sequencer.dma_idle.eq(read_dma.idle & write_dma.idle), sequencer.write_idle.eq(write_dma.idle),
-            sequencer.progress.eq(read_dma.beat | write_dma.beat), sequencer.read_error.eq(read_dma.error),
-            sequencer.write_error.eq(write_dma.error), sequencer.illegal.eq(loader.illegal),
-            sequencer.adds.eq(self.adds), sequencer.results.eq(self.results), sequencer.counting.eq(self.busy),
-            sequencer.starved.eq(self.starved), sequencer.blocked.eq(self.blocked),
-            registers.busy.eq(sequencer.busy), registers.finished.eq(sequencer.finished),
-            registers.failed.eq(sequencer.failed), registers.code.eq(sequencer.code), registers.layer.eq(sequencer.layer),
-            registers.read_beat.eq(read_dma.beat), registers.write_beat.eq(write_dma.beat),
+            recorder.segment.eq(registers.segments[3]),
+        ]
+        m.d.comb += [getattr(sequencer, name).eq(getattr(self, name)) for name in ("adds", "results", "busy", "starved", "blocked")]
+
+        # Memory.
+        connect(m, mover.read_jobs, read_arbiter.jobs0)
+        connect(m, loader.jobs, read_arbiter.jobs1)
+        connect(m, read_arbiter.data0, mover.read_data)
+        connect(m, read_arbiter.data1, loader.data)
+        connect(m, read_arbiter.jobs, read_dma.jobs)
+        connect(m, read_dma.data, read_arbiter.data)
+        connect(m, mover.write_jobs, write_share.jobs0)
+        connect(m, recorder.jobs, write_share.jobs1)
+        connect(m, mover.write_data, write_share.data0)
+        connect(m, recorder.data, write_share.data1)
+        connect(m, write_share.jobs, write_dma.jobs)
+        connect(m, write_share.data, write_dma.data)
+        m.d.comb += [
+            write_share.written.eq(write_dma.done), mover.written.eq(write_share.written0),
+            recorder.written.eq(write_share.written1),
+        ]
+
+        # Run control.
+        read, write = self.axi_read, self.axi_write
+        m.d.sync += [
+            supervisor.progress.eq(
+                sequencer.progress | (read.arvalid & read.arready) | read.rvalid | (write.awvalid & write.awready)
+                | (write.wvalid & write.wready) | write.bvalid),
+            registers.read_beat.eq(read.rvalid & read.rready), registers.write_beat.eq(write.wvalid & write.wready),
             registers.saturations.eq(self.saturations),
+        ]
+        m.d.comb += [
+            supervisor.start.eq(registers.start), supervisor.abort.eq(registers.abort),
+            supervisor.watchdog.eq(registers.watchdog), supervisor.finished.eq(sequencer.finished),
+            supervisor.illegal.eq(loader.error), supervisor.read_error.eq(read_dma.error),
+            supervisor.write_error.eq(write_dma.error), supervisor.loader_layer.eq(loader.layer),
+            supervisor.layer.eq(sequencer.layer), supervisor.loader_reads.eq(read_arbiter.owner),
+            supervisor.drained.eq(read_dma.idle & write_dma.idle), read_dma.stop.eq(supervisor.stop),
+            write_dma.stop.eq(supervisor.stop), registers.busy.eq(supervisor.busy), registers.finished.eq(supervisor.well),
+            registers.error.eq(supervisor.error), registers.code.eq(supervisor.code),
+            registers.error_layer.eq(supervisor.error_layer), registers.layer.eq(sequencer.layer),
         ]
         return m

@@ -1,63 +1,105 @@
-"""Stream width converters, little-endian: the first narrow word is the low part of the wide one."""
+"""Stream width converters, little-endian: the first narrow item lies in the lowest bits of the wide one."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 
 class Widen(wiring.Component):
-    """Collects ``wide // narrow`` words into one. Takes a word a cycle; a wide word waits in a register.
+    """Collects narrow items until a wide one is full: one narrow item per cycle, latency 1 cycle (ratio 1: wires).
+
+    With ``short_bits``, a second, smaller width can be chosen while nothing is half full, and shares the register.
+
+    Parameters
+    ----------
+    narrow_bits, wide_bits, short_bits : int
+        Widths; each of the wide ones a multiple of the narrow one.
 
     Ports
     -----
-    i : stream of narrow bits, in
-    o : stream of wide bits, out
+    narrow : stream, in
+    wide : stream, out
+        Where ``short``, the upper bits are without meaning.
+    short : Signal(), in
+        Items of ``short_bits`` are wanted.
     """
 
-    def __init__(self, narrow: int, wide: int) -> None:
-        self.ratio = wide // narrow
-        assert self.ratio * narrow == wide
-        super().__init__({"i": In(stream.Signature(narrow)), "o": Out(stream.Signature(wide))})
+    def __init__(self, narrow_bits: int, wide_bits: int, short_bits: int | None = None) -> None:
+        self.bits = narrow_bits, wide_bits, short_bits or wide_bits
+        super().__init__({
+            "narrow": In(stream.Signature(narrow_bits)), "wide": Out(stream.Signature(wide_bits)), "short": In(1),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        count = Signal(range(max(self.ratio, 2)))
-        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [self.o.payload.eq(Cat(self.o.payload, self.i.payload)[len(self.i.payload):]), count.eq(count + 1)]
-            with m.If(count == self.ratio - 1):
-                m.d.sync += [count.eq(0), self.o.valid.eq(1)]
+        narrow, wide, short = self.bits
+        if narrow == wide == short:
+            m.d.comb += [
+                self.wide.payload.eq(self.narrow.payload), self.wide.valid.eq(self.narrow.valid),
+                self.narrow.ready.eq(self.wide.ready),
+            ]
+            return m
+        items = Signal(wide)  # shifts down: the newest item is the highest
+        count = Signal(range(max(wide // narrow, 2)))
+        full, take = Signal(), Signal()
+        last = Signal.like(count)
+        m.d.comb += [
+            last.eq(Mux(self.short, short // narrow - 1, wide // narrow - 1)),
+            self.wide.payload.eq(Mux(self.short, items[wide - short:], items)), self.wide.valid.eq(full),
+            self.narrow.ready.eq(~full | self.wide.ready), take.eq(self.narrow.valid & self.narrow.ready),
+        ]
+        with m.If(self.wide.ready):
+            m.d.sync += full.eq(0)
+        with m.If(take):
+            m.d.sync += [items.eq(Cat(items, self.narrow.payload)[narrow:]), count.eq(count + 1)]
+            with m.If(count == last):
+                m.d.sync += [full.eq(1), count.eq(0)]
         return m
 
 
 class Narrow(wiring.Component):
-    """Cuts a word into ``wide // narrow``. Gives a word a cycle; takes the next wide word with the last part of one.
+    """Cuts wide items in narrow ones: one narrow item per cycle, latency 1 cycle (ratio 1: wires).
+
+    With ``short_bits``, items whose upper bits do not count can be sent.
+
+    Parameters
+    ----------
+    wide_bits, narrow_bits, short_bits : int
+        Widths; each of the wide ones a multiple of the narrow one.
 
     Ports
     -----
-    i : stream of wide bits, in
-    o : stream of narrow bits, out
+    wide : stream, in
+    short : Signal(), in
+        The item on ``wide`` has only ``short_bits``.
+    narrow : stream, out
     """
 
-    def __init__(self, wide: int, narrow: int) -> None:
-        self.ratio = wide // narrow
-        assert self.ratio * narrow == wide
-        super().__init__({"i": In(stream.Signature(wide)), "o": Out(stream.Signature(narrow))})
+    def __init__(self, wide_bits: int, narrow_bits: int, short_bits: int | None = None) -> None:
+        self.bits = wide_bits, narrow_bits, short_bits or wide_bits
+        super().__init__({
+            "wide": In(stream.Signature(wide_bits)), "short": In(1), "narrow": Out(stream.Signature(narrow_bits)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        word = Signal(len(self.i.payload))
-        left = Signal(range(self.ratio + 1))
+        wide, narrow, short = self.bits
+        if wide == narrow == short:
+            m.d.comb += [
+                self.narrow.payload.eq(self.wide.payload), self.narrow.valid.eq(self.wide.valid),
+                self.wide.ready.eq(self.narrow.ready),
+            ]
+            return m
+        items = Signal(wide)
+        left = Signal(range(wide // narrow + 1))
         m.d.comb += [
-            self.o.payload.eq(word), self.o.valid.eq(left != 0),
-            self.i.ready.eq((left == 0) | ((left == 1) & self.o.ready)),
+            self.narrow.payload.eq(items[:narrow]), self.narrow.valid.eq(left != 0),
+            self.wide.ready.eq((left == 0) | ((left == 1) & self.narrow.ready)),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [word.eq(word >> len(self.o.payload)), left.eq(left - 1)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [word.eq(self.i.payload), left.eq(self.ratio)]
+        with m.If(self.wide.valid & self.wide.ready):
+            m.d.sync += [items.eq(self.wide.payload), left.eq(Mux(self.short, short // narrow, wide // narrow))]
+        with m.Elif(self.narrow.valid & self.narrow.ready):
+            m.d.sync += [items.eq(items >> narrow), left.eq(left - 1)]
         return m

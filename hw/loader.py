@@ -1,147 +1,164 @@
-"""Front half of the sequencer: descriptors, weights and parameters come on chip ahead of their layer."""
+"""Front half of the sequencer: fetches descriptors, weights and parameters ahead of their execution."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from golden.spec.descriptor import BYTES, FIELDS, LIMITS, MAGIC, WORDS, Opcode
+from golden.spec.descriptor import BYTES, FIELDS, MAGIC, WORDS, Opcode
 from hw.bus import WeightWrite, descriptor_layout, param_write
-from hw.dma import job_stream
 from hw.gearbox import Widen
-from hw.read_dma import beat_layout
+from hw.jobs import beats, jobs
 
 
 class Loader(wiring.Component):
-    """Reads descriptor after descriptor, checks it, loads its weights and parameters, and offers it.
+    """Reads descriptor after descriptor, checks it, loads what it needs and offers it; at most one ahead of the executor.
 
-    It is never more than one descriptor ahead: the next one is read when the one before was accepted. A descriptor without
-    ``prefetch`` waits before its weights until ``executing`` is low.
+    Weights and parameters wait until nothing is executed unless the descriptor says ``prefetch``, and in any case while
+    ``locked``. An illegal descriptor is reported when those before it have been executed. It stops after END.
+    Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
+    a weight row or parameter beat reaches its memory 2 cycles after its last beat.
 
     Ports
     -----
     start : Signal(), in
-        Begin at ``program`` (byte address).
+        Pulse: begin with the descriptor at ``program`` in ``segment`` (byte address of segment 0).
     program, segment : Signal(32), in
-        First descriptor; start of segment 0.
-    executing : Signal(), in
-        A descriptor is being executed.
-    jobs, data : streams of read DMA jobs (out) and beats (in)
-    weights : WeightWrite, out
-    params : MemoryWrite, out
+    idle : Signal(), in
+        The executor has nothing to do.
+    locked : Signal(), in
+        Somebody else writes weights or parameters.
+    jobs : stream of job_layout, out
+    data : stream of beat_layout, in
+    weight_write : WeightWrite, out
+    param_write : MemoryWrite, out
     descriptors : stream of descriptor_layout, out
-    illegal : Signal(), out
-        The descriptor is illegal; the loader stops.
+    error : Signal(), out
+        Pulses when descriptor ``layer`` is illegal.
+    layer : Signal(16), out
+        Number of the descriptor at hand.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "start": In(1), "program": In(32), "segment": In(32), "executing": In(1),
-            "jobs": Out(job_stream()), "data": In(stream.Signature(beat_layout(config))),
-            "weights": Out(WeightWrite(config)), "params": Out(param_write(config)),
-            "descriptors": Out(stream.Signature(descriptor_layout())), "illegal": Out(1),
+            "start": In(1), "program": In(32), "segment": In(32), "idle": In(1), "locked": In(1),
+            "jobs": Out(jobs()), "data": In(beats(config.axi_bits)),
+            "weight_write": Out(WeightWrite(config)), "param_write": Out(param_write(config)),
+            "descriptors": Out(stream.Signature(descriptor_layout())), "error": Out(1), "layer": Out(16),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        words = Signal(32 * WORDS)
-        checksum = Signal(32)
         d = self.descriptors.payload
-        m.d.comb += [d[f.name].eq(words[32 * f.word + f.lsb:32 * f.word + f.lsb + f.bits]) for f in FIELDS.values()]
-        m.submodules.row = row = Widen(c.axi_bits, c.row_bits)
-        m.submodules.beat = beat = Widen(c.axi_bits, c.param_beat_bits)
+        words_per_beat = c.axi_bits // 32
+
+        # The descriptor arrives beat by beat; its sum is made in two stages.
+        fetching = Signal()
+        words = [Signal(32, name=f"word{i}") for i in range(WORDS)]
+        m.d.comb += [d[f.name].eq(words[f.word][f.lsb:f.lsb + f.bits]) for f in FIELDS.values()]
+        beat = Signal(range(max(WORDS // words_per_beat, 2)))
+        partial, total, arrived = Signal(32), Signal(32), Signal()
+        m.d.sync += arrived.eq(fetching & self.data.valid)
+        with m.If(fetching & self.data.valid):
+            m.d.sync += [
+                beat.eq(beat + 1), partial.eq(sum(self.data.payload.data.word_select(i, 32) for i in range(words_per_beat))),
+            ]
+            for i in range(WORDS // words_per_beat):
+                with m.If(beat == i):
+                    m.d.sync += [words[i * words_per_beat + j].eq(self.data.payload.data.word_select(j, 32))
+                                 for j in range(words_per_beat)]
+        with m.If(arrived):
+            m.d.sync += total.eq(total + partial)
+        legal = Signal()
+        m.d.sync += legal.eq((total == 0) & (d.magic == MAGIC) & (d.opcode <= max(Opcode)))
+
+        # Both images go through one gearbox.
+        wide_bits, short_bits = max(c.row_bits, c.param_beat_bits), min(c.row_bits, c.param_beat_bits)
+        m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
+        loading, params = Signal(), Signal()  # an image is on its way; it is the parameters'
+        left = Signal(20)  # rows or beats of the image that are not written
+        bank, row = Signal.like(self.weight_write.bank), Signal.like(self.weight_write.row)
+        item_here = Signal()
         m.d.comb += [
-            row.i.payload.eq(self.data.p.data), beat.i.payload.eq(self.data.p.data), row.o.ready.eq(1), beat.o.ready.eq(1),
+            widen.short.eq(params ^ (c.param_beat_bits > c.row_bits)), widen.narrow.payload.eq(self.data.payload.data),
+            widen.narrow.valid.eq(self.data.valid & loading), widen.wide.ready.eq(1), item_here.eq(widen.wide.valid),
+            self.data.ready.eq(fetching | (loading & widen.narrow.ready)),
         ]
+        m.d.sync += [
+            self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
+            self.weight_write.data.eq(widen.wide.payload[:c.row_bits]), self.param_write.en.eq(item_here & params),
+            self.param_write.addr.eq(row), self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
+        ]
+        with m.If(item_here):
+            m.d.sync += [left.eq(left - 1), bank.eq(bank + 1), row.eq(row + 1)]
+            with m.If(~params & (bank != c.issue - 1)):
+                m.d.sync += row.eq(row)
 
-        legal, known = Signal(), Signal()
-        with m.Switch(d.opcode):
-            for opcode, limits in LIMITS.items():
-                with m.Case(int(opcode)):
-                    ok = Cat((d[name] >= low) & (d[name] <= high) for name, (low, high) in limits.items()).all()
-                    if opcode == Opcode.HAMMING:
-                        ok = ok & (d.width[:clog2(c.lanes)] == 0) & (d.width <= c.head_max)
-                    m.d.comb += known.eq(ok)
-        m.d.sync += legal.eq(known & (d.magic == MAGIC) & (checksum == 0))
-
-        addr = Signal(32)  # of the next descriptor
-        bank, bank_row, left = Signal(range(max(c.issue, 2))), Signal(len(self.weights.row)), Signal(20)
-        param = Signal(len(self.params.addr))
+        here = Signal(32)  # the descriptor's address
+        has_image, may_load = Signal(), Signal()
         m.d.comb += [
-            self.weights.en.eq(row.o.valid), self.weights.bank.eq(bank), self.weights.row.eq(bank_row),
-            self.weights.data.eq(row.o.payload), self.params.en.eq(beat.o.valid), self.params.addr.eq(param),
-            self.params.data.eq(beat.o.payload),
+            has_image.eq((d.weight_rows != 0) | (d.param_beats != 0)),
+            may_load.eq((d.prefetch | self.idle) & ~self.locked),
         ]
-        with m.If(row.o.valid):
-            m.d.sync += [bank.eq(bank + 1), left.eq(left - 1)]
-            with m.If(bank == c.issue - 1):
-                m.d.sync += [bank.eq(0), bank_row.eq(bank_row + 1)]
-        with m.If(beat.o.valid):
-            m.d.sync += [param.eq(param + 1), left.eq(left - 1)]
-
-        row_beats, param_beats = c.row_bits // c.axi_bits, c.param_beat_bits // c.axi_bits
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += addr.eq(self.program)
+                m.d.sync += [here.eq(self.segment + self.program), self.layer.eq(0)]
                 with m.If(self.start):
-                    m.next = "ASK"
-            with m.State("ASK"):
-                m.d.comb += [self.jobs.valid.eq(1), self.jobs.p.addr.eq(addr), self.jobs.p.beats.eq(BYTES // c.axi_bytes)]
-                m.d.sync += checksum.eq(0)
-                with m.If(self.jobs.ready):
-                    m.d.sync += addr.eq(addr + BYTES)
-                    m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += self.data.ready.eq(1)
-                with m.If(self.data.valid):
-                    m.d.sync += [
-                        words.eq(Cat(words, self.data.p.data)[c.axi_bits:]),
-                        checksum.eq(checksum + sum(self.data.p.data.word_select(i, 32) for i in range(c.axi_bits // 32))),
-                    ]
-                    with m.If(self.data.p.last):
-                        m.next = "SETTLE"
-            with m.State("SETTLE"):  # ``legal`` is computed
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.sync += [
+                    self.jobs.payload.addr.eq(here), self.jobs.payload.beats.eq(BYTES // c.axi_bytes),
+                    self.jobs.valid.eq(1), total.eq(0), beat.eq(0),
+                ]
+                m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.comb += fetching.eq(1)
+                with m.If(self.data.valid & self.data.payload.last):
+                    m.next = "SUM"
+            with m.State("SUM"):
+                m.next = "SETTLE"
+            with m.State("SETTLE"):
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [bank.eq(0), bank_row.eq(d.weight_base), left.eq(d.weight_rows)]
                 with m.If(~legal):
-                    m.d.comb += self.illegal.eq(1)
-                    m.next = "IDLE"
-                with m.Elif(d.prefetch | ~self.executing):
-                    m.next = "ASK-WEIGHTS"
-            with m.State("ASK-WEIGHTS"):
-                m.d.comb += [self.jobs.p.addr.eq(self.segment + d.weight_addr),
-                             self.jobs.p.beats.eq(d.weight_rows << clog2(row_beats)), self.jobs.valid.eq(d.weight_rows != 0)]
-                with m.If(d.weight_rows == 0):
-                    m.next = "ASK-PARAMS"
-                with m.Elif(self.jobs.ready):
+                    with m.If(self.idle):
+                        m.d.comb += self.error.eq(1)
+                        m.next = "IDLE"
+                with m.Elif(~has_image):
+                    m.next = "OFFER"
+                with m.Elif(may_load):
                     m.next = "WEIGHTS"
             with m.State("WEIGHTS"):
-                m.d.comb += [row.i.valid.eq(self.data.valid), self.data.ready.eq(row.i.ready)]
-                with m.If(left == 0):
-                    m.next = "ASK-PARAMS"
-            with m.State("ASK-PARAMS"):
-                m.d.comb += [self.jobs.p.addr.eq(self.segment + d.param_addr),
-                             self.jobs.p.beats.eq(d.param_beats << clog2(param_beats)), self.jobs.valid.eq(d.param_beats != 0)]
-                m.d.sync += [param.eq(d.param_base), left.eq(d.param_beats)]
-                with m.If(d.param_beats == 0):
-                    m.next = "OFFER"
-                with m.Elif(self.jobs.ready):
+                m.d.sync += [
+                    params.eq(0), left.eq(d.weight_rows), bank.eq(0), row.eq(d.weight_base),
+                    self.jobs.payload.addr.eq(self.segment + d.weight_addr), self.jobs.valid.eq(d.weight_rows != 0),
+                    self.jobs.payload.beats.eq(d.weight_rows << clog2(c.row_bits // c.axi_bits)),
+                ]
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += loading.eq(1)
+                with m.If((left == 0) & ~self.jobs.valid):
                     m.next = "PARAMS"
+                    with m.If(params):
+                        m.next = "OFFER"
             with m.State("PARAMS"):
-                m.d.comb += [beat.i.valid.eq(self.data.valid), self.data.ready.eq(beat.i.ready)]
-                with m.If(left == 0):
-                    m.next = "OFFER"
+                m.d.sync += [
+                    params.eq(1), left.eq(d.param_beats), row.eq(d.param_base),
+                    self.jobs.payload.addr.eq(self.segment + d.param_addr), self.jobs.valid.eq(d.param_beats != 0),
+                    self.jobs.payload.beats.eq(d.param_beats << clog2(c.param_beat_bits // c.axi_bits)),
+                ]
+                m.next = "LOAD"
             with m.State("OFFER"):
                 m.d.comb += self.descriptors.valid.eq(1)
                 with m.If(self.descriptors.ready):
-                    m.next = "ASK"
+                    m.d.sync += [here.eq(here + BYTES), self.layer.eq(self.layer + 1)]
+                    m.next = "NEXT"
                     with m.If(d.opcode == int(Opcode.END)):
                         m.next = "IDLE"
+        with m.If(self.jobs.valid & self.jobs.ready):
+            m.d.sync += self.jobs.valid.eq(0)
         return m
-
-

@@ -1,95 +1,92 @@
-"""Read half of the AXI4 master."""
+"""Reads memory over AXI4."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.spec.config import Config, clog2
+from golden.spec.config import Config
 from hw.axi import MAX_BURST, OKAY, AxiRead
-from hw.dma import burst_beats, job_stream
-
-
-def beat_layout(config: Config) -> data.StructLayout:
-    """One beat of a job."""
-    return data.StructLayout({"data": config.axi_bits, "last": 1})
+from hw.bursts import Bursts
+from hw.jobs import MAX_OUTSTANDING, beats, jobs
 
 
 class ReadDma(wiring.Component):
-    """Turns jobs into bursts and gives their beats in order, the last one of each job marked.
+    """Turns jobs into a stream of beats, in order, with up to `MAX_OUTSTANDING` bursts on the way.
 
-    Up to ``OUTSTANDING`` bursts are asked for ahead; a FIFO has room for all of them, so ``rready`` is always high and the
-    bus never waits for us. A job is taken when every beat of the one before has arrived. During ``flush`` no burst is
-    begun, what arrives is dropped, and ``idle`` tells when nothing is on its way any more.
+    A burst is only asked for when the FIFO has room for the whole of it, so ``rready`` is always high and a slow
+    consumer never blocks the bus. Latency: 3 cycles from a job to ``arvalid``, 2 from a beat to ``data``; one beat per
+    cycle. A beat with an error response flows on like the others. Beats that nobody asked for (an answer that comes
+    after a reset) are dropped.
 
     Ports
     -----
     jobs : stream of job_layout, in
-    data : stream of {data, last}, out
+    data : stream of beat_layout, out
     axi : AxiRead, out
-    flush : Signal(), in
-        Hold until ``idle``.
-    idle : Signal(), out
     error : Signal(), out
-        A beat came with an error response.
-    beat : Signal(), out
-        A beat came.
+        Pulses in the cycle after a beat with an error response.
+    stop : Signal(), in
+        While high: no further burst is asked for, whatever arrives is dropped, jobs are forgotten.
+    idle : Signal(), out
+        Nothing is on the way and nothing is kept. After ``stop`` and ``idle`` in one cycle the engine is as after reset.
     """
-
-    OUTSTANDING = 4
 
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "jobs": In(job_stream()), "data": Out(stream.Signature(beat_layout(config))), "axi": Out(AxiRead(config.axi_bits)),
-            "flush": In(1), "idle": Out(1), "error": Out(1), "beat": Out(1),
+            "jobs": In(jobs()), "data": Out(beats(config.axi_bits)), "axi": Out(AxiRead(config.axi_bits)), "error": Out(1),
+            "stop": In(1), "idle": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self.config
-        depth = self.OUTSTANDING * MAX_BURST
-        shape = beat_layout(c)
-        fifo = SyncFIFOBuffered(width=shape.size, depth=depth)
-        m.submodules.fifo = ResetInserter(self.flush)(fifo)
+        bits = self.config.axi_bits
+        depth = MAX_OUTSTANDING * MAX_BURST
+        bursts = Bursts(self.config)
+        m.submodules.bursts = ResetInserter(self.stop)(bursts)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=bits + 1, depth=depth)
+        connect(m, flipped(self.jobs), bursts.jobs)
+        burst, axi = bursts.bursts, self.axi
 
-        addr, left = Signal(32), Signal(24)  # of the job, not asked for yet
-        flying = Signal(range(depth + 1))  # beats asked for and not here yet
-        claimed = Signal(range(depth + 1))  # places of the FIFO that are asked for or full
-        length = Signal(range(MAX_BURST + 1))
-        ask = Signal()
+        # Room promised to bursts, and which of the bursts on the way end their job (oldest in bit 0).
+        promised = Signal(range(depth + 1))
+        count = Signal(range(MAX_OUTSTANDING + 1))
+        enders = Signal(MAX_OUTSTANDING)
+        free, take, burst_over, pop = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            length.eq(burst_beats(c, addr, left)),
-            ask.eq((left != 0) & ~self.flush & (claimed <= depth - MAX_BURST) & (~self.axi.arvalid | self.axi.arready)),
-            self.jobs.ready.eq((left == 0) & (flying == 0) & ~self.axi.arvalid & ~self.flush),
-            self.axi.rready.eq(1),
-            self.beat.eq(self.axi.rvalid),
-            self.error.eq(self.axi.rvalid & (self.axi.rresp != OKAY)),
-            self.idle.eq((flying == 0) & ~self.axi.arvalid & (left == 0) & ~fifo.r_rdy),
+            free.eq(~axi.arvalid & (promised <= depth - MAX_BURST) & (count != MAX_OUTSTANDING) & ~self.stop),
+            burst.ready.eq(free), take.eq(free & burst.valid), axi.rready.eq(1),
         ]
-        with m.If(self.axi.arready):
-            m.d.sync += self.axi.arvalid.eq(0)
-        with m.If(ask):
-            m.d.sync += [
-                self.axi.arvalid.eq(1), self.axi.araddr.eq(addr), self.axi.arlen.eq(length - 1), left.eq(left - length),
-                addr.eq(addr + (length << clog2(c.axi_bytes))),
-            ]
-        with m.If(self.jobs.valid & self.jobs.ready):
-            m.d.sync += [addr.eq(self.jobs.p.addr), left.eq(self.jobs.p.beats)]
+        with m.If(axi.arready):
+            m.d.sync += axi.arvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [axi.arvalid.eq(1), axi.araddr.eq(burst.payload.addr), axi.arlen.eq(burst.payload.len)]
 
-        payload = Signal(shape)
-        taken = Signal()
+        wanted = Signal()
+        m.d.comb += [wanted.eq(axi.rvalid & (count != 0)), burst_over.eq(wanted & axi.rlast)]
+        m.d.sync += self.error.eq(wanted & (axi.rresp != OKAY))
+        older = Signal(MAX_OUTSTANDING)
+        older_count = Signal.like(count)
+        m.d.comb += [older.eq(enders >> burst_over), older_count.eq(count - burst_over)]
+        m.d.sync += [enders.eq(older), count.eq(older_count + take)]
+        for i in range(MAX_OUTSTANDING):
+            with m.If(take & (older_count == i)):
+                m.d.sync += enders[i].eq(burst.payload.last)
+
         m.d.comb += [
-            payload.data.eq(self.axi.rdata), payload.last.eq((left == 0) & (flying == 1)), fifo.w_data.eq(payload),
-            fifo.w_en.eq(self.axi.rvalid), self.data.payload.eq(fifo.r_data), self.data.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.data.ready), taken.eq(self.data.valid & self.data.ready),
+            fifo.w_data.eq(Cat(axi.rdata, axi.rlast & enders[0])), fifo.w_en.eq(wanted & ~self.stop),
+            self.data.payload.data.eq(fifo.r_data[:bits]), self.data.payload.last.eq(fifo.r_data[bits]),
+            self.data.valid.eq(fifo.r_rdy & ~self.stop),
+            fifo.r_en.eq(self.data.ready | self.stop), pop.eq(fifo.r_rdy & self.data.ready),
         ]
-        asked = Signal.like(length)
-        with m.If(ask):
-            m.d.comb += asked.eq(length)
-        m.d.sync += [flying.eq(flying + asked - self.axi.rvalid), claimed.eq(claimed + asked - taken)]
-        with m.If(self.flush):
-            m.d.sync += [left.eq(0), claimed.eq(flying - self.axi.rvalid)]
+        with m.If(self.stop):
+            m.d.sync += promised.eq(0)
+        with m.Elif(take):
+            m.d.sync += promised.eq(promised + burst.payload.len + 1 - pop)
+        with m.Else():
+            m.d.sync += promised.eq(promised - pop)
+        m.d.comb += self.idle.eq((count == 0) & ~axi.arvalid & (fifo.level == 0))
         return m

@@ -7,30 +7,35 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config
-from golden.spec.registers import ADDRESS_BITS, ID_VALUE, REGISTERS, VERSION
+from golden.spec.registers import ABORT, ADDRESS_BITS, ID_VALUE, REGISTERS, START, VERSION, ErrorCode
 from hw.axi import OKAY, AxiLite
 
-SLVERR = 2
+SLVERR = 2  #: response to an unmapped address and to a write of a read-only register
 
 
 class RegisterBank(wiring.Component):
-    """All registers of `golden.spec.registers`, one read and one write at a time, answered two cycles after the request.
+    """All registers of `golden.spec.registers`; one read and one write at a time, answered in the cycle after they are taken.
 
-    An unknown address, or a write to a read-only register, is answered with an error response and changes nothing.
+    ``start`` and ``abort`` pulse in the cycle of the write response. Counters run here, while ``busy``.
 
     Ports
     -----
     axil : AxiLite, in
     start, abort : Signal(), out
-        One cycle, after a write to CONTROL.
+        CONTROL was written: ``start`` only while not busy, and not where both are written.
     program, watchdog, segments : out
         The registers of these names.
     busy : Signal(), in
-    finished, failed : Signal(), in
-        One cycle: the program ended well; it ended with ``code`` at ``layer``.
-    code, layer : Signal(), in
-    read_beat, write_beat, saturations : Signal(), in
-        What the counters of these names add in this cycle.
+    finished : Signal(), in
+        Pulses at a good end.
+    error : Signal(), in
+        Pulses at a bad end, together with ``code`` and ``error_layer``.
+    layer : Signal(16), in
+        Descriptor being executed.
+    read_beat, write_beat : Signal(), in
+        A beat has been read or written.
+    saturations : Signal(), in
+        Increment of the register of that name.
     irq : Signal(), out
     """
 
@@ -38,80 +43,79 @@ class RegisterBank(wiring.Component):
         self.config = config
         super().__init__({
             "axil": In(AxiLite(ADDRESS_BITS)), "start": Out(1), "abort": Out(1), "program": Out(32), "watchdog": Out(32),
-            "segments": Out(data.ArrayLayout(32, 4)), "busy": In(1), "finished": In(1), "failed": In(1), "code": In(8),
-            "layer": In(16), "read_beat": In(1), "write_beat": In(1), "saturations": In(range(config.neuron_lanes + 1)),
-            "irq": Out(1),
+            "segments": Out(data.ArrayLayout(32, 4)), "busy": In(1), "finished": In(1), "error": In(1),
+            "code": In(ErrorCode), "error_layer": In(16), "layer": In(16), "read_beat": In(1), "write_beat": In(1),
+            "saturations": In(range(config.neuron_lanes + 1)), "irq": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bus = self.axil
-        done, error, code, error_layer, irq_enable = Signal(), Signal(), Signal(8), Signal(16), Signal()
-        cycles, read_beats, write_beats, saturations = Signal(64), Signal(32), Signal(32), Signal(32)
-        digest = int(self.config.digest, 16)
-        values = {
-            "ID": ID_VALUE, "VERSION": VERSION, **{f"DIGEST{i}": digest >> 32 * (3 - i) & 0xFFFFFFFF for i in range(4)},
-            "CONTROL": 0, "STATUS": Cat(self.busy, done, error), "ERROR": Cat(code, Const(0, 8), error_layer),
+        axil = self.axil
+        done, failed, irq_enable = Signal(), Signal(), Signal()
+        code, error_layer = Signal(8), Signal(16)
+        cycles = Signal(64)
+        beats_read, beats_written, saturations = Signal(32), Signal(32), Signal(32)
+        digest = self.config.digest
+        contents = {
+            "ID": Const(ID_VALUE, 32), "VERSION": Const(VERSION, 32),
+            **{f"DIGEST{i}": Const(int(digest[8 * i:8 * i + 8], 16), 32) for i in range(4)},
+            "CONTROL": Const(0, 32), "STATUS": Cat(self.busy, done, failed), "ERROR": Cat(code, Const(0, 8), error_layer),
             "IRQ_ENABLE": irq_enable, "WATCHDOG": self.watchdog, "PROGRAM": self.program,
-            **{f"SEGMENT{i}": self.segments[i] for i in range(4)}, "LAYER": self.layer, "CYCLES_LO": cycles[:32],
-            "CYCLES_HI": cycles[32:], "READ_BEATS": read_beats, "WRITE_BEATS": write_beats, "SATURATIONS": saturations,
+            **{f"SEGMENT{i}": self.segments[i] for i in range(4)}, "LAYER": self.layer,
+            "CYCLES_LO": cycles[:32], "CYCLES_HI": cycles[32:],
+            "READ_BEATS": beats_read, "WRITE_BEATS": beats_written, "SATURATIONS": saturations,
         }
-        assert values.keys() == REGISTERS.keys()
+        assert contents.keys() == REGISTERS.keys()
 
         # Reads.
-        m.d.comb += bus.arready.eq(~bus.rvalid)
-        with m.If(bus.rready):
-            m.d.sync += bus.rvalid.eq(0)
-        with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
-            with m.Switch(bus.araddr):
+        m.d.comb += axil.arready.eq(~axil.rvalid)
+        with m.If(axil.rready):
+            m.d.sync += axil.rvalid.eq(0)
+        with m.If(axil.arvalid & axil.arready):
+            m.d.sync += [axil.rvalid.eq(1), axil.rdata.eq(0), axil.rresp.eq(SLVERR)]
+            with m.Switch(axil.araddr[2:]):
                 for name, register in REGISTERS.items():
-                    with m.Case(register.address):
-                        m.d.sync += [bus.rdata.eq(values[name]), bus.rresp.eq(OKAY)]
+                    with m.Case(register.address // 4):
+                        m.d.sync += [axil.rdata.eq(contents[name]), axil.rresp.eq(OKAY)]
 
         # Writes: address and data are taken together.
-        write = Signal()
+        take = Signal()
         m.d.comb += [
-            write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid), bus.awready.eq(write), bus.wready.eq(write),
+            take.eq(axil.awvalid & axil.wvalid & ~axil.bvalid), axil.awready.eq(take), axil.wready.eq(take),
         ]
         m.d.sync += [self.start.eq(0), self.abort.eq(0)]
-        with m.If(bus.bready):
-            m.d.sync += bus.bvalid.eq(0)
-        with m.If(write):
-            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(SLVERR)]
-            with m.Switch(bus.awaddr):
+        with m.If(axil.bready):
+            m.d.sync += axil.bvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [axil.bvalid.eq(1), axil.bresp.eq(SLVERR)]
+            with m.Switch(axil.awaddr[2:]):
                 for name, register in REGISTERS.items():
                     if register.access == "ro":
                         continue
-                    with m.Case(register.address):
-                        m.d.sync += bus.bresp.eq(OKAY)
-                        if register.access == "wo":
-                            m.d.sync += [self.start.eq(bus.wdata[0] & bus.wstrb[0] & ~bus.wdata[1]),
-                                         self.abort.eq(bus.wdata[1] & bus.wstrb[0])]
-                        else:
-                            target = values[name]
-                            for byte in range((len(target) + 7) // 8):
-                                with m.If(bus.wstrb[byte]):
-                                    m.d.sync += target[8 * byte:8 * byte + 8].eq(bus.wdata[8 * byte:8 * byte + 8])
+                    with m.Case(register.address // 4):
+                        m.d.sync += axil.bresp.eq(OKAY)
+                        if name == "CONTROL":
+                            orders = axil.wdata[:8] & axil.wstrb[0].replicate(8)
+                            starts, aborts = (orders & START).any(), (orders & ABORT).any()
+                            m.d.sync += [self.start.eq(starts & ~aborts & ~self.busy), self.abort.eq(aborts)]
+                            continue
+                        for low in range(0, len(contents[name]), 8):
+                            with m.If(axil.wstrb[low // 8]):
+                                m.d.sync += contents[name][low:low + 8].eq(axil.wdata[low:low + 8])
 
-        # Status and counters of the run.
-        begin = Signal()
-        m.d.comb += begin.eq(self.start & ~self.busy)
-        with m.If(self.busy):
-            m.d.sync += cycles.eq(cycles + 1)
-        m.d.sync += [
-            read_beats.eq(read_beats + self.read_beat), write_beats.eq(write_beats + self.write_beat),
-            saturations.eq(saturations + self.saturations),
-        ]
-        with m.If(begin):
-            m.d.sync += [cycles.eq(0), read_beats.eq(0), write_beats.eq(0), saturations.eq(0)]
+        # Status and counters.
+        m.d.comb += self.irq.eq(irq_enable & (done | failed))
         with m.If(self.finished):
             m.d.sync += done.eq(1)
-        with m.If(self.failed):
-            m.d.sync += [error.eq(1), code.eq(self.code), error_layer.eq(self.layer)]
-        with m.If(begin | self.abort):
-            m.d.sync += [done.eq(0), error.eq(0), code.eq(0), error_layer.eq(0)]
-        m.d.comb += self.irq.eq(irq_enable & (done | error))
+        with m.If(self.error):
+            m.d.sync += [failed.eq(1), code.eq(self.code), error_layer.eq(self.error_layer)]
+        with m.If(self.busy):
+            m.d.sync += [
+                cycles.eq(cycles + 1), beats_read.eq(beats_read + self.read_beat),
+                beats_written.eq(beats_written + self.write_beat), saturations.eq(saturations + self.saturations),
+            ]
+        with m.If(self.start | self.abort):
+            m.d.sync += [done.eq(0), failed.eq(0), code.eq(0), error_layer.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [x.eq(0) for x in (cycles, beats_read, beats_written, saturations)]
         return m
-
-

@@ -36,7 +36,7 @@ class Supervisor(wiring.Component):
         Pulses at the beginning of a run.
     busy, flush, stop, kill : Signal(), out
     well, error : Signal(), out
-        Pulses at the end of a run.
+        Pulses in the last cycle of a run, so that the registers never show a run that is neither busy nor over.
     code, error_layer : Signal(), out
         With ``error``.
     """
@@ -56,13 +56,15 @@ class Supervisor(wiring.Component):
             quiet.eq(Mux(self.progress | ~self.busy | (self.watchdog == 0), 0, quiet + 1)),
             expired.eq((quiet == self.watchdog) & (self.watchdog != 0) & self.busy & ~self.progress),
         ]
-        pending, bad, in_loader = Signal(), Signal(), Signal()
-        m.d.comb += in_loader.eq(self.illegal | (self.read_error & self.loader_reads))
-        m.d.sync += [self.go.eq(0), self.well.eq(0), self.error.eq(0), self.kill.eq(0)]
+        pending, in_loader = Signal(), Signal()
+        m.d.comb += [
+            in_loader.eq(self.illegal | (self.read_error & self.loader_reads)),
+            self.error_layer.eq(Mux(in_loader, self.loader_layer, self.layer)),
+        ]
+        m.d.sync += [self.go.eq(0), self.kill.eq(0)]
 
         def fail(code: ErrorCode) -> None:
-            m.d.comb += bad.eq(1)
-            m.d.sync += [self.error.eq(1), self.code.eq(code), self.error_layer.eq(Mux(in_loader, self.loader_layer, self.layer))]
+            m.d.comb += [self.error.eq(1), self.code.eq(code)]
 
         m.d.comb += self.flush.eq(1)
         with m.FSM():
@@ -83,9 +85,9 @@ class Supervisor(wiring.Component):
                 with m.Elif(expired):
                     fail(ErrorCode.WATCHDOG)
                 with m.Elif(self.finished):
-                    m.d.sync += self.well.eq(1)
+                    m.d.comb += self.well.eq(1)
                     m.next = "DRAIN"
-                with m.If(bad):
+                with m.If(self.error):
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += [self.stop.eq(1), self.busy.eq(pending)]

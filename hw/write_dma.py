@@ -1,78 +1,88 @@
-"""Write half of the AXI4 master."""
+"""Writes memory over AXI4."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.config import Config, clog2
+from golden.spec.config import Config
 from hw.axi import MAX_BURST, OKAY, AxiWrite
-from hw.dma import burst_beats, job_stream
+from hw.bursts import Bursts
+from hw.jobs import MAX_OUTSTANDING, jobs
 
 
 class WriteDma(wiring.Component):
-    """Turns jobs and a stream of beats into write bursts; the job is done when its last response has come.
+    """Writes a stream of beats where jobs say, one job after the other.
 
-    During ``flush`` no burst is begun and the one that was begun is filled up with zeros; ``idle`` tells when every
-    response has come.
+    ``awvalid`` and ``wvalid`` do not wait for each other. Latency: 3 cycles from a job to ``awvalid``, 1 from a beat to
+    ``wvalid``; one beat per cycle, also from burst to burst. The next job is taken after ``done``.
 
     Ports
     -----
     jobs : stream of job_layout, in
     data : stream of axi_bits, in
     axi : AxiWrite, out
-    flush : Signal(), in
-        Hold until ``idle``.
-    idle : Signal(), out
-        No job, no burst and no response outstanding.
+    done : Signal(), out
+        Pulses in the cycle after the job's last write response.
     error : Signal(), out
-        A response was an error.
-    beat : Signal(), out
-        A beat was written.
+        Pulses in the cycle after an error response, with ``done`` at the latest.
+    stop : Signal(), in
+        While high: no further burst is started, a started one is filled up with zeros, jobs are forgotten.
+    idle : Signal(), out
+        Nothing is on the way. After ``stop`` and ``idle`` in one cycle the engine is as after reset.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "jobs": In(job_stream()), "data": In(stream.Signature(config.axi_bits)), "axi": Out(AxiWrite(config.axi_bits)),
-            "flush": In(1), "idle": Out(1), "error": Out(1), "beat": Out(1),
+            "jobs": In(jobs()), "data": In(stream.Signature(config.axi_bits)), "axi": Out(AxiWrite(config.axi_bits)),
+            "done": Out(1), "error": Out(1), "stop": In(1), "idle": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self.config
-        addr, left = Signal(32), Signal(24)
-        burst = Signal(range(MAX_BURST + 1))  # beats of the current burst still to write
-        responses = Signal(16)  # outstanding
-        length = Signal(range(MAX_BURST + 1))
-        begin, beat = Signal(), Signal()
+        bursts = Bursts(self.config)
+        m.submodules.bursts = ResetInserter(self.stop)(bursts)
+        burst, axi = bursts.bursts, self.axi
+        running, all_started, finished = Signal(), Signal(), Signal()  # a job is running; its last burst has been started
         m.d.comb += [
-            length.eq(burst_beats(c, addr, left)),
-            begin.eq((left != 0) & (burst == 0) & ~self.axi.awvalid & ~self.flush),
-            self.jobs.ready.eq((left == 0) & (burst == 0) & ~self.axi.awvalid & ~self.flush),
-            self.axi.wvalid.eq((burst != 0) & (self.data.valid | self.flush)),
-            self.axi.wdata.eq(Mux(self.flush, 0, self.data.payload)),
-            self.axi.wlast.eq(burst == 1),
-            beat.eq(self.axi.wvalid & self.axi.wready),
-            self.data.ready.eq((burst != 0) & self.axi.wready & ~self.flush),
-            self.axi.bready.eq(1),
-            self.beat.eq(beat),
-            self.error.eq(self.axi.bvalid & (self.axi.bresp != OKAY)),
-            self.idle.eq((left == 0) & (burst == 0) & ~self.axi.awvalid & (responses == 0)),
+            bursts.jobs.payload.eq(self.jobs.payload), bursts.jobs.valid.eq(self.jobs.valid & ~running),
+            self.jobs.ready.eq(bursts.jobs.ready & ~running & ~self.stop),
         ]
-        with m.If(self.axi.awready):
-            m.d.sync += self.axi.awvalid.eq(0)
-        with m.If(beat):
-            m.d.sync += burst.eq(burst - 1)
-        with m.If(begin):
+
+        left = Signal(range(MAX_BURST + 1))  # beats of the burst that have not come to the output register
+        ending = Signal()  # this cycle's beat is the burst's last
+        room, move, waiting, take = Signal(), Signal(), Signal(), Signal()
+        count = Signal(range(MAX_OUTSTANDING + 1))  # bursts without response
+        answer = Signal()
+        m.d.comb += [
+            room.eq((left != 0) & (~axi.wvalid | axi.wready)),
+            self.data.ready.eq(room & ~self.stop), move.eq(room & (self.data.valid | self.stop)), ending.eq(left == 1),
+            waiting.eq(((left == 0) | (move & ending)) & ~axi.awvalid & (count != MAX_OUTSTANDING) & ~self.stop),
+            burst.ready.eq(waiting), take.eq(waiting & burst.valid),
+            axi.bready.eq(1), answer.eq(axi.bvalid & (count != 0)),
+        ]
+        with m.If(axi.awready):
+            m.d.sync += axi.awvalid.eq(0)
+        with m.If(axi.wready):
+            m.d.sync += axi.wvalid.eq(0)
+        with m.If(move):
             m.d.sync += [
-                self.axi.awvalid.eq(1), self.axi.awaddr.eq(addr), self.axi.awlen.eq(length - 1), burst.eq(length),
-                left.eq(left - length), addr.eq(addr + (length << clog2(c.axi_bytes))),
+                axi.wvalid.eq(1), axi.wdata.eq(Mux(self.stop, 0, self.data.payload)), axi.wlast.eq(ending), left.eq(left - 1),
             ]
-        with m.If(self.jobs.valid & self.jobs.ready):
-            m.d.sync += [addr.eq(self.jobs.p.addr), left.eq(self.jobs.p.beats)]
-        m.d.sync += responses.eq(responses + begin - self.axi.bvalid)
-        with m.If(self.flush):
-            m.d.sync += left.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                axi.awvalid.eq(1), axi.awaddr.eq(burst.payload.addr), axi.awlen.eq(burst.payload.len),
+                left.eq(burst.payload.len + 1), all_started.eq(burst.payload.last),
+            ]
+        m.d.sync += [count.eq(count + take - answer), self.error.eq(answer & (axi.bresp != OKAY)), self.done.eq(finished)]
+        m.d.comb += [
+            finished.eq(running & all_started & answer & (count == 1)),
+            self.idle.eq((count == 0) & ~axi.awvalid & ~axi.wvalid & (left == 0)),
+        ]
+        with m.If(self.stop | finished):
+            m.d.sync += [running.eq(0), all_started.eq(0)]
+        with m.Elif(self.jobs.valid & self.jobs.ready):
+            m.d.sync += running.eq(1)
         return m

@@ -168,8 +168,8 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
         "planes": (1, 8), "slices": (1, 4),
     },
     Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4)},
-    Opcode.LOAD: {"count": (1, (1 << 24) - 1), "step_stride": (1, 65535)},
-    Opcode.STORE: {"count": (1, (1 << 24) - 1), "step_stride": (1, 65535)},
+    Opcode.LOAD: {"count": (1, (1 << 24) - 1)},
+    Opcode.STORE: {"count": (1, (1 << 24) - 1)},
 }
 
 

@@ -146,7 +146,9 @@ class Walker(wiring.Component):
                     # at exponent 0 there is one pass only, the last; then comes the first pass of the next result
                     m.d.sync += search_first
                     with m.If(next_exponent != 0):
-                        with m.If(next_slice == (d.slices - 1)[:2]):
+                        with m.If(d.planes == 1):
+                            m.d.sync += search(next_exponent - 4, next_slice - 1, 4)
+                        with m.Elif(next_slice == (d.slices - 1)[:2]):
                             m.d.sync += search(next_exponent - 1, 0, 1)
                         with m.Else():
                             m.d.sync += search(next_exponent, next_slice + 1, 0)

@@ -9,19 +9,25 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.spec.config import Config
 from golden.spec.registers import ADDRESS_BITS
 from hw.arbiter import JobArbiter
-from hw.arbiter import JobArbiter
 from hw.axi import AxiLite, AxiRead, AxiWrite
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, descriptor_layout, param_write, u_read, u_write
 from hw.loader import Loader
 from hw.mover import Mover
 from hw.read_dma import ReadDma
+from hw.recorder import Recorder
 from hw.registers import RegisterBank
 from hw.sequencer import Sequencer
+from hw.supervisor import Supervisor
 from hw.write_dma import WriteDma
+from hw.write_share import WriteShare
 
 
 class Control(wiring.Component):
-    """Registers, sequencer, loader, mover and DMA engines.
+    """Registers, DMA engines, loader, mover and sequencer: everything but the compute units and their memories.
+
+    While ``flush`` is high (whenever no program runs) the compute units are to be held in reset. The loader may write
+    weights and parameters while LINEAR runs (the compiler sees to it that they are others), never while HAMMING runs.
+    Spike and residual ports are used only while LOAD or STORE runs; memory must hold its output while ``en`` is low.
 
     Ports
     -----
@@ -93,7 +99,8 @@ class Control(wiring.Component):
             mover.descriptor.eq(sequencer.descriptor), mover.segments.eq(registers.segments),
             recorder.segment.eq(registers.segments[3]),
         ]
-        m.d.comb += [getattr(sequencer, name).eq(getattr(self, name)) for name in ("adds", "results", "busy", "starved", "blocked")]
+        for name in ("adds", "results", "busy", "starved", "blocked"):
+            m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
 
         # Memory.
         connect(m, mover.read_jobs, read_arbiter.jobs0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from golden.spec.descriptor import BYTES, FIELDS, MAGIC, WORDS, Opcode
+from golden.spec.descriptor import BYTES, FIELDS, LIMITS, MAGIC, WORDS, Opcode
 from hw.bus import WeightWrite, descriptor_layout, param_write
 from hw.gearbox import Widen
 from hw.jobs import beats, jobs
@@ -73,8 +73,20 @@ class Loader(wiring.Component):
                                  for j in range(words_per_beat)]
         with m.If(arrived):
             m.d.sync += total.eq(total + partial)
-        legal = Signal()
-        m.d.sync += legal.eq((total == 0) & (d.magic == MAGIC) & (d.opcode <= max(Opcode)))
+        legal, in_limits = Signal(), Signal()
+        with m.Switch(d.opcode):
+            for opcode, limits in LIMITS.items():
+                with m.Case(int(opcode)):
+                    checks: list[Value] = [Const(1)]
+                    for name, (low, high) in limits.items():
+                        if low > FIELDS[name].low:
+                            checks.append(d[name] >= low)
+                        if high < FIELDS[name].high:
+                            checks.append(d[name] <= high)
+                    if opcode == Opcode.HAMMING:
+                        checks += [~d.width[:clog2(c.lanes)].any(), d.width <= c.head_max]
+                    m.d.comb += in_limits.eq(Cat(checks).all())
+        m.d.sync += legal.eq((total == 0) & (d.magic == MAGIC) & in_limits)
 
         # Both images go through one gearbox.
         wide_bits, short_bits = max(c.row_bits, c.param_beat_bits), min(c.row_bits, c.param_beat_bits)

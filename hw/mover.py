@@ -78,13 +78,14 @@ class Mover(wiring.Component):
 
         # STORE: a word waits at the memory's output until the gearbox takes it.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
-        fetch, here, here_bank = Signal(), Signal(), Signal.like(bank)
+        fetch, here, here_bank, spike = Signal(), Signal(), Signal.like(bank), Signal(c.word)
         m.d.comb += [
             fetch.eq(storing & (left != 0) & (~here | narrow.wide.ready)),
             self.spike_read.en.eq(fetch & ~d.space), self.spike_read.addr.eq(addr),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             narrow.short.eq(short), narrow.wide.valid.eq(here),
-            narrow.wide.payload.eq(Mux(d.space, self.u_read.data, self.spike_read.data.as_value().word_select(here_bank, c.word))),
+            spike.eq(self.spike_read.data.as_value().word_select(here_bank, c.word)),
+            narrow.wide.payload.eq(Mux(d.space, self.u_read.data, spike)),
             self.write_data.payload.eq(narrow.narrow.payload), self.write_data.valid.eq(narrow.narrow.valid),
             narrow.narrow.ready.eq(self.write_data.ready),
         ]

@@ -44,7 +44,8 @@ class Sequencer(wiring.Component):
     def __init__(self, config: Config) -> None:
         super().__init__({
             "descriptors": In(stream.Signature(descriptor_layout())), "descriptor": Out(descriptor_layout()),
-            "linear": Out(Unit()), "hamming": Out(Unit()), "mover": Out(Unit()), "records": Out(stream.Signature(record_layout())),
+            "linear": Out(Unit()), "hamming": Out(Unit()), "mover": Out(Unit()),
+            "records": Out(stream.Signature(record_layout())),
             "adds": In(range(config.cores * config.issue * config.lanes + 1)), "results": In(1), "busy": In(1),
             "starved": In(1), "blocked": In(1), "idle": Out(1), "locked": Out(1), "layer": Out(16), "finished": Out(1),
             "progress": Out(1),

@@ -17,7 +17,7 @@ def test_jobs(config: Config, stall_bus: float, stall_user: float) -> None:
     dut = WriteDma(config)
     memory = Memory(None, dut.axi, config.axi_bits, rng, stall_bus)
     size = config.axi_bytes
-    jobs = [{"addr": ((i << 10) + rng.randrange(500)) * size, "beats": rng.choice([1, 2, 15, 16, 17, 40, 200])} for i in range(10)]
+    jobs = [{"addr": ((i << 10) + rng.randrange(500)) * size, "beats": rng.choice([1, 2, 15, 17, 40, 200])} for i in range(10)]
     words = [[rng.getrandbits(config.axi_bits) for _ in range(j["beats"])] for j in jobs]
     bad = rng.randrange(len(jobs))
     memory.bad = {jobs[bad]["addr"] // size + jobs[bad]["beats"] - 1}
@@ -33,7 +33,7 @@ def test_jobs(config: Config, stall_bus: float, stall_user: float) -> None:
             assert [memory.words[job["addr"] // size + i] for i in range(job["beats"])] == expected
 
     async def feed(ctx):
-        await send(ctx, dut.data, sum(words, []), rng, stall_user)
+        await send(ctx, dut.data, [w for ws in words for w in ws], rng, stall_user)
 
     simulate(dut, ask, feed, background=[memory.write])
 

@@ -1,0 +1,102 @@
+"""What a driver needs of any device, and what can go wrong with one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from golden.spec.registers import ERROR_TEXT, ErrorCode
+
+
+class DeviceError(Exception):
+    """A device that cannot be used, or a run that failed."""
+
+
+class DeviceUnavailableError(DeviceError):
+    """There is no such device, or it has not been built."""
+
+
+class DeviceMismatchError(DeviceError):
+    """The device is not what the bundle was compiled for, or no tANDem at all."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """The device did not finish in time."""
+
+
+class RunError(DeviceError):
+    """The machine ended a run with an error code.
+
+    Attributes
+    ----------
+    code : int
+        Of the ERROR register.
+    index : int
+        Of the descriptor.
+    layer : str
+        Its name.
+    """
+
+    def __init__(self, code: int, index: int, layer: str) -> None:
+        self.code, self.index, self.layer = code, index, layer
+        text = ERROR_TEXT.get(ErrorCode(code), "") if code in list(ErrorCode) else "unknown to this software"
+        super().__init__(f"error {code} in layer '{layer}' (descriptor {index}): {text}")
+
+
+class Device(ABC):
+    """A machine behind some transport: memory, registers, interrupt.
+
+    Attributes
+    ----------
+    uri : str
+        What `sw.device.open.open_device` opens it by.
+    memory_bytes : int
+        Size of the memory behind the AXI4 master, from address 0.
+    """
+
+    uri: str
+    memory_bytes: int
+
+    @abstractmethod
+    def read_memory(self, address: int, size: int) -> bytes:
+        """Read ``size`` bytes of memory."""
+
+    @abstractmethod
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write bytes to memory."""
+
+    @abstractmethod
+    def read_register(self, address: int) -> int:
+        """Read a 32-bit register."""
+
+    @abstractmethod
+    def write_register(self, address: int, value: int) -> None:
+        """Write a 32-bit register."""
+
+    @abstractmethod
+    def wait_interrupt(self, timeout: float) -> bool:
+        """Let the machine run until its interrupt line is high or ``timeout`` seconds have passed; the line's state."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the device back."""
+
+    def __enter__(self) -> Self:
+        """Use the device in a ``with`` statement."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give the device back."""
+        self.close()
+
+    def check_range(self, address: int, size: int) -> None:
+        """Check that an access lies within memory.
+
+        Raises
+        ------
+        DeviceError
+            If it does not.
+        """
+        if address < 0 or size < 0 or address + size > self.memory_bytes:
+            raise DeviceError(f"bytes {address} to {address + size} exceed the memory of {self.uri}, {self.memory_bytes} bytes")

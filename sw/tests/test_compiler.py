@@ -1,0 +1,180 @@
+"""Compiled programs on the functional machine give the tensors of the integer golden model, for every shape of model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from golden.integer import network
+from golden.integer.random_model import NANO, random_clip, random_model
+from golden.spec import descriptor
+from golden.spec.config import BASE, MICRO, SMALL
+from golden.spec.model import CONV, HEAD, INPUT, SDHA, Encoding, Layer, Model
+from sw.compiler import compile_model
+from sw.device.golden import GoldenDevice
+from sw.driver import Driver
+from sw.model_file import ModelFile
+from sw.support import UnsupportedError
+from sw.tests.conftest import TINY
+
+
+def descriptors(bundle, name):
+    program = bundle.manifest.programs[name]
+    size = len(program.steps) * descriptor.BYTES
+    words = bundle.image[program.offset : program.offset + size].view("<u4").reshape(-1, descriptor.WORDS)
+    return [descriptor.decode([int(x) for x in row]) for row in words]
+
+
+def check_equal(source, config, clips):
+    bundle = compile_model(source, config)
+    for name in ("run", "trace"):
+        check_prefetch(descriptors(bundle, name), config)
+    driver = Driver(GoldenDevice(config))
+    driver.load(bundle)
+    for clip in clips:
+        counts = {}
+        expected = network.run(source.model, source.tensors, clip, counts)
+        traced = driver.trace(clip)
+        assert set(traced.tensors) == set(expected) - {INPUT}
+        for name, value in traced.tensors.items():
+            assert value.dtype == expected[name].dtype and np.array_equal(value, expected[name]), name
+        plain = driver.run(clip)
+        assert np.array_equal(plain.logits, expected[source.model.layers[-1].name].reshape(-1))
+        assert plain.index == network.classify(source.model, expected)
+        assert {x: plain.layers[x].sops for x in counts} == {x: count.sop for x, count in counts.items()}
+        assert plain.saturations == sum(x.saturations for x in counts.values())
+    return bundle
+
+
+def regions(d):
+    """Bank rows and parameter beats that a descriptor uses."""
+    if d["opcode"] not in (descriptor.Opcode.LINEAR, descriptor.Opcode.HAMMING):
+        return set(), set()
+    return d["rows_used"], d["beats_used"]
+
+
+def check_prefetch(program, config):
+    """What loads early touches nothing that the descriptor before uses."""
+    for d in program:
+        if d["opcode"] in (descriptor.Opcode.LINEAR, descriptor.Opcode.HAMMING):
+            rows = d["groups"] * d["slice_words"] * (1 if d["lanewise"] else d["slices"] * config.word)
+            d["rows_used"] = set(range(d["weight_base"], d["weight_base"] - (-rows // config.issue)))
+            d["beats_used"] = set(range(d["param_base"], d["param_base"] + d["groups"] * config.beats))
+            assert max(d["rows_used"]) < config.weight_rows and max(d["beats_used"]) < config.param_beats
+            assert d["weight_base"] % config.rows_per_word == 0 and d["weight_rows"] % config.issue == 0
+    for before, d in zip(program, program[1:], strict=False):
+        if d["prefetch"]:
+            rows, beats = regions(before)
+            if d["weight_rows"]:
+                assert not d["rows_used"] & rows
+            assert not d["beats_used"] & beats
+        if before["opcode"] == descriptor.Opcode.HAMMING:
+            assert d["opcode"] == descriptor.Opcode.LINEAR and not d["weight_rows"] and not d["param_beats"]
+            assert d["rows_used"] == before["rows_used"] and d["beats_used"] == before["beats_used"]
+
+
+def clips(encoding, count=1):
+    rng = np.random.default_rng(11)
+    return [random_clip(encoding, rng) for _ in range(count)]
+
+
+@pytest.mark.parametrize("config", [MICRO, SMALL, BASE], ids=lambda c: c.name)
+def test_nano_is_the_golden_model(config):
+    bundle = check_equal(ModelFile(*random_model(3)), config, clips(NANO))
+    assert all(d["prefetch"] for d in descriptors(bundle, "run") if d["weight_rows"])
+
+
+@pytest.mark.parametrize("sizes", [
+    {"local": 16, "wide": 32, "heads": 1}, {"local": 24, "wide": 40, "heads": 5, "blocks": 2},
+    {"local": 8, "wide": 64, "heads": 8}, {"local": 40, "wide": 128, "heads": 4, "ratio": 1}, {"local": 16, "wide": 16, "heads": 4},
+], ids=str)
+@pytest.mark.parametrize("config", [MICRO, SMALL, BASE], ids=lambda c: c.name)
+def test_shapes(config, sizes):
+    check_equal(ModelFile(*random_model(4, TINY, 11, **sizes)), config, clips(TINY))
+
+
+@pytest.mark.parametrize("config", [
+    replace(SMALL, name="few rows", weight_rows=256), replace(SMALL, name="few parameters", param_beats=16),
+    replace(SMALL, name="one group", weight_rows=272), replace(MICRO, name="few", weight_rows=544, param_beats=24),
+], ids=lambda c: c.name)
+def test_weights_split_over_lane_groups(config):
+    bundle = check_equal(ModelFile(*random_model(5, TINY, local=16, wide=48, heads=3)), config, clips(TINY))
+    assert len([x for x in bundle.manifest.programs["run"].steps if x.layer in ("down", "g0.fc1")]) > 2
+
+
+def test_eight_bit_weights_and_wide_encodings():
+    encoding = Encoding(height=20, width=12, timesteps=8, frames=1, patch=4)
+    model, tensors = random_model(6, encoding, local=16, wide=32)
+    rng = np.random.default_rng(6)
+    layers = tuple(x if x.op == SDHA or x.depthwise else replace(x, weight_bits=8) for x in model.layers)
+    for layer in layers:
+        if layer.weight_bits == 8:
+            weight = tensors[f"{layer.name}.weight"]
+            tensors[f"{layer.name}.weight"] = rng.integers(-128, 128, weight.shape, np.int8)
+    tensors["head.bias"] = 8 * rng.integers(-5, 5, 8, np.int32)
+    check_equal(ModelFile(replace(model, layers=layers), tensors), SMALL, clips(encoding, 2))
+
+
+def test_pixels_through_every_kind_of_convolution():
+    """The input, with its planes, as source of strided, padded and depthwise layers and of the head."""
+    rng = np.random.default_rng(8)
+    encoding = Encoding(height=10, width=14, timesteps=4, frames=2, patch=1)
+    layers = (
+        Layer(name="a", op=CONV, inputs=(INPUT,), channels=20, kernel=3, stride=2, padding=1, spike_out="a.s", theta=900),
+        Layer(name="b", op=CONV, inputs=(INPUT,), channels=2, kernel=3, padding=2, depthwise=True, u_out="b.u", spike_out="b.s",
+              theta=500),
+        Layer(name="c", op=CONV, inputs=("b.s",), channels=2, residual="b.u", u_out="c.u"),
+        Layer(name="d", op=CONV, inputs=("a.s",), channels=33, kernel=2, stride=3, spike_out="d.s", theta=9, weight_bits=8),
+        Layer(name="h", op=HEAD, inputs=(INPUT,), channels=3),
+    )
+    model = Model(name="odd", encoding=encoding, classes=("x", "y", "z"), layers=layers)
+    shapes = model.shapes()
+    tensors = {}
+    for layer in layers:
+        inputs = 1 if layer.depthwise else shapes[layer.inputs[0]][3]
+        high = 1 << layer.weight_bits - 1
+        tensors[f"{layer.name}.weight"] = rng.integers(-high, high, (layer.channels, inputs, layer.kernel, layer.kernel), np.int8)
+        head = layer.op == HEAD
+        tensors[f"{layer.name}.bias"] = rng.integers(-9, 9, layer.channels, np.int32) * 4
+        tensors[f"{layer.name}.shift"] = np.zeros(layer.channels, np.int8) if head else rng.integers(-2, 3, layer.channels, np.int8)
+    for config in (MICRO, SMALL, BASE):
+        check_equal(ModelFile(model, tensors), replace(config, spike_words=1 << 16, u_beats=1 << 16), clips(encoding))
+
+
+def test_everything_unsupported_is_reported_at_once(tiny):
+    model, tensors = tiny.model, dict(tiny.tensors)
+    change = {
+        "local.pw1": {"weight_bits": 5}, "local.dw": {"weight_bits": 8}, "g0.proj": {"theta": 0}, "g0.sdha": {"heads": 4},
+    }
+    layers = tuple(replace(x, **change.get(x.name, {})) for x in model.layers)
+    tensors["stem.shift"] = np.full_like(tensors["stem.shift"], 24)
+    tensors["down.bias"] = np.full_like(tensors["down.bias"], 1 << 23)
+    tensors["local.pw2.weight"] = tensors["local.pw2.weight"][:3]
+    tensors["local.fc1.bias"] = np.full_like(tensors["local.fc1.bias"], (1 << 23) - 1)
+    tensors["head.bias"] = np.full_like(tensors["head.bias"], 3)
+    del tensors["g0.q.bias"]
+    tensors["extra"] = np.zeros(1, np.int8)
+    config = replace(BASE, name="tight", cores=8, u_bits=12, word=64, spike_words=64, u_beats=64, weight_rows=64)
+    with pytest.raises(UnsupportedError) as caught:
+        compile_model(ModelFile(replace(model, layers=layers), tensors), config)
+    text = str(caught.value)
+    for part in (
+        "4 time steps are not a multiple of 8 cores", "residual values of 16 bits, the machine has 12",
+        "'local.pw1': weights of 5 bits", "'local.dw': weights of 8 bits", "'g0.proj': theta = 0 fires without input",
+        "'stem': shift goes from 24 to 24, outside -8..23", "'down': bias goes from 8388608", "'local.pw2': weight is int8 [3, 32, 1, 1]",
+        "'local.fc1': accumulator and bias can reach", "'head': 8 biases are not a multiple of the 4 time steps",
+        "no tensor 'g0.q.bias'", "tensors of no layer: extra", "residual memory, beats: ", "'down': 64 output channels need 1024 weight rows",
+    ):
+        assert part in text, (part, text)
+    assert len(caught.value.reasons) == len(set(caught.value.reasons)) >= 14
+
+
+@pytest.mark.parametrize(("sizes", "heads", "reason"), [
+    ({"wide": 48}, 2, "heads of 24 channels are neither a multiple nor a divisor of 16 lanes"),
+    ({"wide": 96}, 2, "heads of 48 channels straddle spike words of 32"),
+    ({"wide": 128}, 1, "heads of 128 channels, at most 64 are possible"),
+])
+def test_head_geometry(sizes, heads, reason):
+    model, tensors = random_model(1, TINY, local=8, heads=heads, **sizes)
+    with pytest.raises(UnsupportedError, match=reason):
+        compile_model(ModelFile(model, tensors), SMALL)

@@ -1,0 +1,1 @@
+"""The Verilated accelerator as a shared object that `sw.device.sim` opens."""

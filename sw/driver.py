@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -198,7 +199,8 @@ class Driver:
             self._execute(program, segments, progress)
         except DeviceError:
             self._stale = True  # whatever happened, the next run starts from a good image
-            self._write("CONTROL", registers.ABORT)
+            with contextlib.suppress(DeviceError):  # the first error is the one to tell
+                self._write("CONTROL", registers.ABORT)
             raise
         tensors = {key: self._fetch(segments[2], value) for key, value in program.tensors.items()}
         logits = next(tensors[key] for key, value in program.tensors.items() if value is program.logits).reshape(-1)
@@ -246,7 +248,7 @@ class Driver:
         return packing.unpack_logits(data, tensor.shape[3])
 
     def _statistics(self, program: Program, base: int) -> dict[str, LayerStatistics]:
-        """Statistics records put together by layer; END may or may not leave one."""
+        """Statistics records put together by layer; END leaves none."""
         size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
         records = np.frombuffer(self.device.read_memory(base, size), "<u4").reshape(len(program.steps) - 1, -1)
         layers: dict[str, LayerStatistics] = {}

@@ -121,7 +121,6 @@ def linear_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], conf
     weight, bias, shift = (tensors[f"{layer.name}.{x}"] for x in ("weight", "bias", "shift"))
     slices = layer.weight_bits // packing.SLICE_BITS
     if layer.op == HEAD:
-        bias = bias // source.shape[0]  # added once every time step
         kernel = source.shape[1:3]
         taps = 1
     else:

@@ -167,11 +167,8 @@ def _check_tensors(layer: Layer, shapes: Mapping[str, Shape], tensors: Mapping[s
             reasons.append(f"{part} goes from {value.min()} to {value.max()}, outside {low}..{high}")
     if reasons or layer.op != HEAD:
         return reasons
-    steps = shapes[layer.inputs[0]][0]
     if tensors[f"{layer.name}.shift"].any():
         reasons.append("the logits are raw accumulators, but a shift is not 0")
-    if wrong := int(np.count_nonzero(tensors[f"{layer.name}.bias"] % steps)):
-        reasons.append(f"{wrong} biases are not a multiple of the {steps} time steps, at each of which the machine adds them")
     return reasons
 
 

@@ -46,8 +46,7 @@ class GoldenDevice(Device):
         self.uri = f"golden:{config.name}"
         self.memory_bytes = memory_bytes
         self._memory = np.zeros(memory_bytes, np.uint8)
-        self._faulty = range(0)
-        self._frozen = False
+        self._fault = ("none", range(0))
         rng = np.random.default_rng(0)
         self._banks = rng.integers(0, 2, (config.cores, config.spike_words, config.word), np.uint8)
         self._u = rng.integers(-(1 << 15), 1 << 15, (config.u_beats, config.neuron_lanes), np.int16)
@@ -101,13 +100,17 @@ class GoldenDevice(Device):
         """Give the device back."""
         self._work = None
 
-    def fault(self, start: int, stop: int) -> None:
-        """From now on memory accesses of the machine that touch ``start`` to ``stop`` get an error response."""
-        self._faulty = range(start, stop)
+    def fault(self, kind: str, low: int = 0, high: int = 0) -> None:
+        """Let the memory misbehave from now on.
 
-    def freeze(self, frozen: bool = True) -> None:
-        """From now on the memory stops answering the machine, or answers again."""
-        self._frozen = frozen
+        Parameters
+        ----------
+        kind : str
+            ``none``; ``read`` or ``write``: error responses from ``low`` to ``high``; ``silent``: it never answers.
+        low, high : int
+            Addresses, ``high`` excluded.
+        """
+        self._fault = (kind, range(low, high))
 
     def _interrupt(self) -> bool:
         return bool(self._get("IRQ_ENABLE") & 1 and self._get("STATUS") & (registers.DONE | registers.FAILED))
@@ -128,23 +131,24 @@ class GoldenDevice(Device):
         index = 0
         try:
             while True:
-                while self._frozen and not self._get("WATCHDOG"):
+                while self._fault[0] == "silent" and not self._get("WATCHDOG"):
                     yield
                 self._set("LAYER", index)
                 address = self._get("PROGRAM") + index * descriptor.BYTES
                 words = self._read(0, address, descriptor.BYTES).view("<u4")
                 try:
                     fields = descriptor.decode([int(x) for x in words])
+                    descriptor.check_limits(fields, self.config.lanes, self.config.head_max)
                 except DescriptorError as error:
                     raise _Stop(ErrorCode.DESCRIPTOR) from error
+                if fields["opcode"] == Opcode.END:
+                    break
                 self._execute(fields)
                 record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
                 names = list(registers.STATISTICS)
                 for name, value in (("layer", fields["layer"]), ("adds", self._adds), ("results", self._results)):
                     record[names.index(name)] = value & 0xFFFFFFFF
                 self._write(3, index * registers.STATISTICS_BYTES, record.view(np.uint8))
-                if fields["opcode"] == Opcode.END:
-                    break
                 index += 1
                 yield
             self._set("STATUS", registers.DONE)
@@ -166,9 +170,11 @@ class GoldenDevice(Device):
     def _access(self, segment: int, offset: int, size: int, code: ErrorCode) -> int:
         """Address of an access of the machine, if the memory answers it."""
         address = self._get(f"SEGMENT{segment}") + offset
-        if self._frozen:
+        kind, faulty = self._fault
+        if kind == "silent":
             raise _Stop(ErrorCode.WATCHDOG)
-        if address + size > self.memory_bytes or (address < self._faulty.stop and self._faulty.start < address + size):
+        hit = kind == code.name.lower() and address < faulty.stop and faulty.start < address + size
+        if hit or address + size > self.memory_bytes:
             raise _Stop(code)
         counter = "READ_BEATS" if code == ErrorCode.READ else "WRITE_BEATS"
         self._set(counter, self._get(counter) + size // self.config.axi_bytes)
@@ -273,8 +279,11 @@ class GoldenDevice(Device):
         beats = d["groups"] * c.beats
         entries = self._params[self._within(d["param_base"] + np.arange(beats), c.param_beats)]
         bias, shift = packing.unpack_parameters(np.ascontiguousarray(entries).reshape(-1).view(np.uint8))
-        y: Array = ops.affine(acc, bias, shift)
-        t, h, w, channels = y.shape
+        t, h, w, channels = acc.shape
+        every_step = np.broadcast_to(bias, (t, 1, 1, channels)).copy()
+        if d["integrate"]:
+            every_step[1:] = 0  # a sum over time gets its bias once
+        y: Array = ops.affine(acc, every_step, shift)
         first = d["first_group"] * c.beats
         if d["integrate"]:
             logits = y.sum(axis=(0, 1, 2)).astype("<i4")

@@ -12,18 +12,24 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.integer import ops
+from golden.integer import network, ops
 from golden.spec import descriptor, registers
 from golden.spec.config import Config
 from golden.spec.descriptor import DescriptorError, Opcode
 from golden.spec.registers import REGISTERS, ErrorCode
 from sw import packing
 from sw.device.base import Device
+from sw.model_file import ModelFile
 from sw.packing import Array, Bytes
 
 Fields = dict[str, int]
 
 MEMORY_BYTES = 1 << 26
+
+
+def reference(source: ModelFile, clip: Array) -> dict[str, Array]:
+    """Every tensor by the integer golden model itself, with no compiler in between."""
+    return network.run(source.model, source.tensors, clip)
 
 
 class _Stop(Exception):

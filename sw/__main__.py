@@ -1,0 +1,195 @@
+"""Command line of the host side: ``python -m sw --help``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from golden.spec.config import ConfigError, preset
+from golden.spec.model import ModelError
+from sw import bundle as bundles
+from sw import doctor as tools
+from sw import verify as comparison
+from sw import video
+from sw.bundle import Bundle, BundleError
+from sw.compiler import compile_model
+from sw.device.base import DeviceError
+from sw.device.open import open_device
+from sw.driver import ClipError, Driver, Result
+from sw.model_file import ModelFile, read_model
+from sw.support import UnsupportedError
+from sw.video import VideoError
+
+MODEL = Path("golden/weights/svformer_nano.safetensors")
+DEVICE = "sim:small"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+screen = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
+
+
+@app.callback()
+def main() -> None:
+    """Compile models, run them on devices, verify what they do."""
+
+
+def complain(error: Exception) -> None:
+    """Tell a user's mistake."""
+    screen.print(f"error: {error}", style="red", markup=False)
+
+
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """Turn whatever a user can do wrong into a message and exit code 2."""
+    try:
+        yield
+    except (BundleError, ClipError, ConfigError, DeviceError, ModelError, OSError, UnsupportedError, VideoError) as error:
+        complain(error)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(help="video files", show_default=False)],
+    device: Annotated[str, typer.Option(help="golden:PRESET or sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES]")] = DEVICE,
+    model: Annotated[Path, typer.Option(help="model file, compiled for the device's preset")] = MODEL,
+    bundle: Annotated[Path | None, typer.Option(help="bundle to use instead of a model file")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="compare every layer with the integer golden model")] = False,
+    picture: Annotated[Path | None, typer.Option(help="PNG to write: frames, spikes, scores; one file only")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say what videos show. Exit code 0: done; 1: not bit-exact; 2: something could not be used."""
+    if picture and len(files) != 1:
+        complain(ValueError(f"--picture takes one video file, not {len(files)}"))
+        raise typer.Exit(2)
+    answers: list[dict[str, Any]] = []
+    with mistakes(), open_device(device) as opened:
+        source = None if bundle else read_model(model)
+        used = bundles.load(bundle) if bundle else compile_model(read_model(model), preset(_preset(device)))
+        driver = Driver(opened)
+        driver.load(used)
+        what = ["--bundle", str(bundle)] if bundle else ["--model", str(model)]
+        failed = False
+        for file in files:
+            try:
+                replay = shlex.join(["python", "-m", "sw", "classify", str(file), "--device", device, *what, "--verify"])
+                answers.append(_classify(driver, used, source, file, verify, picture, replay, as_json))
+            except (VideoError, DeviceError) as error:  # the next clip may do
+                complain(error)
+                failed = True
+    if as_json:
+        print(json.dumps(answers, indent=2))
+    if failed:
+        raise typer.Exit(2)
+    if not all(answer.get("bit_exact", True) for answer in answers):
+        raise typer.Exit(1)
+
+
+def _preset(uri: str) -> str:
+    return uri.partition(":")[2].partition("?")[0] or "small"
+
+
+def _classify(driver: Driver, used: Bundle, source: ModelFile | None, file: Path, verify: bool, picture: Path | None,
+              replay: str, quiet: bool) -> dict[str, Any]:
+    """Run one file, print (unless ``quiet``), and return what JSON output says of it."""
+    frames, clip = video.read_clip(file, used.manifest.video)
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[layer]}"), TimeElapsedColumn(),
+                  console=screen, transient=True) as bar:
+        task = bar.add_task(file.name, total=None, layer="")
+
+        def progress(done: int, total: int, layer: str) -> None:
+            bar.update(task, completed=done, total=total, layer=layer)
+
+        result = driver.run(clip, progress)  # figures without the stores of a trace
+        traced = driver.trace(clip, progress) if verify or picture else result
+    scores = dict(zip(used.manifest.classes, map(float, result.scores), strict=True))
+    answer = {
+        "file": str(file), "class": result.label, "scores": scores, "logits": [int(x) for x in result.logits],
+        "cycles": result.cycles, "sops": result.sops, "utilisation": result.utilisation, "saturations": result.saturations,
+        "layers": [asdict(x) for x in result.layers.values()],
+    }
+    if not quiet:
+        _show(file, used, result)
+    if verify:
+        report = comparison.compare(used.manifest, traced.tensors, comparison.expect(used, source, clip))
+        answer |= {"bit_exact": report.exact, "verification": report.text(replay)}
+        if not quiet:
+            output.print(report.text(replay), style="" if report.exact else "red", markup=False)
+    if picture:
+        from sw.picture import draw
+
+        draw(picture, f"{file.name}: {result.label}", frames, traced, used.manifest)
+        if not quiet:
+            output.print(f"picture: {picture}", markup=False)
+    return answer
+
+
+def _show(file: Path, used: Bundle, result: Result) -> None:
+    """Print the answer of one file."""
+    output.print(f"{file}: {result.label}", style="bold", markup=False)
+    for i in sorted(range(len(result.scores)), key=lambda i: -result.scores[i])[:3]:
+        output.print(f"  {used.manifest.classes[i]:<20} {result.scores[i]:6.1%}  logit {result.logits[i]}", markup=False)
+    cycles = f"{result.cycles:,} cycles, utilisation {result.utilisation:.1%}" if result.cycles else "no cycles on this device"
+    output.print(f"  {cycles}, {result.sops:,} synaptic operations, {result.saturations} saturations", markup=False)
+
+
+@app.command(name="compile")
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    preset_name: Annotated[str, typer.Option("--preset", help="configuration to compile for")] = "small",
+    out: Annotated[Path | None, typer.Option(help="bundle to write; beside the build otherwise")] = None,
+) -> None:
+    """Compile a model to a bundle."""
+    with mistakes():
+        compiled = compile_model(read_model(model), preset(preset_name))
+        path = out or Path("build") / f"{model.stem}.{preset_name}.bundle"
+        compiled.save(path)
+    output.print(f"{path}: {compiled.manifest.name} for {preset_name}, {compiled.image.size:,} bytes, "
+                 f"{len(compiled.manifest.programs['run'].steps)} descriptors", markup=False)
+
+
+@app.command()
+def info(what: Annotated[str, typer.Argument(help="bundle file, or device such as golden:small", metavar="BUNDLE|URI")]) -> None:
+    """Say what a bundle or a device is."""
+    with mistakes():
+        if Path(what).exists() or ":" not in what:
+            manifest = bundles.load(what).manifest
+            rows = [("network", manifest.name), ("model", manifest.model), ("config", f"{manifest.preset} {manifest.config}"),
+                    ("input", f"{list(manifest.video.shape)} from {manifest.video}"), ("classes", ", ".join(manifest.classes))]
+            for name, program in manifest.programs.items():
+                rows.append((f"program {name}", f"{len(program.steps)} descriptors, {program.result_bytes:,} bytes of results"))
+        else:
+            with open_device(what) as device:
+                found = Driver(device).info()
+            rows = [("device", what), ("preset", found.preset or "unknown"), ("config", found.digest),
+                    ("register map", str(found.version)), ("memory", f"{device.memory_bytes:,} bytes")]
+    for key, value in rows:
+        output.print(f"{key + ':':<16}{value}", markup=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Look for every tool. Exit code 1 if one is missing."""
+    table = Table("tool", "version", "needed for", "if missing")
+    findings = tools.examine()
+    for finding in findings:
+        missing = not finding.version
+        table.add_row(finding.tool, finding.version or "missing", finding.needed_for, finding.remedy if missing else "",
+                      style="red" if missing else "")
+    output.print(table)
+    if not all(finding.version for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,52 @@
+"""One PNG of a run: the frames, a spike raster per layer, the class scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+
+from sw.bundle import SPIKES, Manifest
+from sw.driver import Result
+from sw.video import Frames
+
+matplotlib.use("Agg")  # no display is needed
+
+NEURONS = 400  #: of a layer that the raster shows at most, evenly spaced
+
+
+def draw(path: str | Path, title: str, frames: Frames, result: Result, manifest: Manifest) -> None:
+    """Write the picture of a traced run."""
+    spikes = [name for name, tensor in manifest.programs["trace"].tensors.items() if tensor.kind == SPIKES]
+    rows = -(-len(spikes) // 4)
+    figure = plt.figure(figsize=(13, 3 + 1.7 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows + 2, 4)
+    strip = figure.add_subplot(grid[0, :])
+    strip.imshow(np.hstack(list(frames)), cmap="gray", vmin=0, vmax=255, aspect="equal")
+    strip.set_title(title, fontsize=10)
+    strip.axis("off")
+    for i, name in enumerate(spikes):
+        axes = figure.add_subplot(grid[1 + i // 4, i % 4])
+        _raster(axes, name, result.tensors[name])
+    bars = figure.add_subplot(grid[rows + 1, :])
+    order = np.argsort(result.scores)[::-1][:10]
+    colors = ["C1" if i == result.index else "C0" for i in order]
+    bars.bar([manifest.classes[i] for i in order], result.scores[order], color=colors)
+    bars.set_ylabel("score")
+    bars.tick_params(axis="x", labelsize=8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _raster(axes: plt.Axes, name: str, spikes: np.ndarray) -> None:
+    flat = spikes.reshape(len(spikes), -1)
+    shown = flat[:, np.linspace(0, flat.shape[1] - 1, min(NEURONS, flat.shape[1])).astype(int)]
+    t, neuron = np.nonzero(shown)
+    axes.scatter(t, neuron, s=0.6, color="black", linewidths=0)
+    axes.set_xlim(-0.5, len(spikes) - 0.5)
+    axes.set_title(f"{name}  {flat.mean():.1%} fire", fontsize=8)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=6)

@@ -95,7 +95,7 @@ class Control(wiring.Component):
         connect(m, sequencer.records, recorder.records)
         m.d.comb += [
             loader.start.eq(supervisor.go), loader.program.eq(registers.program), loader.segment.eq(registers.segments[0]),
-            loader.idle.eq(sequencer.idle), loader.locked.eq(sequencer.locked),
+            loader.idle.eq(sequencer.idle), loader.settled.eq(sequencer.settled), loader.locked.eq(sequencer.locked),
             mover.descriptor.eq(sequencer.descriptor), mover.segments.eq(registers.segments),
             recorder.segment.eq(registers.segments[3]),
         ]

@@ -17,7 +17,7 @@ class Loader(wiring.Component):
     """Reads descriptor after descriptor, checks it, loads what it needs and offers it; at most one ahead of the executor.
 
     Weights and parameters wait until nothing is executed unless the descriptor says ``prefetch``, and in any case while
-    ``locked``. An illegal descriptor is reported when those before it have been executed. It stops after END.
+    ``locked``. An illegal descriptor is reported when those before it have been executed and recorded. It stops after END.
     Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
     a weight row or parameter beat reaches its memory 2 cycles after its last beat.
 
@@ -28,6 +28,8 @@ class Loader(wiring.Component):
     program, segment : Signal(32), in
     idle : Signal(), in
         The executor has nothing to do.
+    settled : Signal(), in
+        Moreover, its last record is in memory.
     locked : Signal(), in
         Somebody else writes weights or parameters.
     jobs : stream of job_layout, out
@@ -44,7 +46,7 @@ class Loader(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "start": In(1), "program": In(32), "segment": In(32), "idle": In(1), "locked": In(1),
+            "start": In(1), "program": In(32), "segment": In(32), "idle": In(1), "settled": In(1), "locked": In(1),
             "jobs": Out(jobs()), "data": In(beats(config.axi_bits)),
             "weight_write": Out(WeightWrite(config)), "param_write": Out(param_write(config)),
             "descriptors": Out(stream.Signature(descriptor_layout())), "error": Out(1), "layer": Out(16),
@@ -137,7 +139,7 @@ class Loader(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 with m.If(~legal):
-                    with m.If(self.idle):
+                    with m.If(self.settled):
                         m.d.comb += self.error.eq(1)
                         m.next = "IDLE"
                 with m.Elif(~has_image):

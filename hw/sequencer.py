@@ -31,6 +31,8 @@ class Sequencer(wiring.Component):
         Increments of the statistics; counted until the cycle after ``done``.
     idle : Signal(), out
         No descriptor is being executed.
+    settled : Signal(), out
+        Moreover, the last record is in memory.
     locked : Signal(), out
         HAMMING runs: weights and parameters are its own.
     layer : Signal(16), out
@@ -47,8 +49,8 @@ class Sequencer(wiring.Component):
             "linear": Out(Unit()), "hamming": Out(Unit()), "mover": Out(Unit()),
             "records": Out(stream.Signature(record_layout())),
             "adds": In(range(config.cores * config.issue * config.lanes + 1)), "results": In(1), "busy": In(1),
-            "starved": In(1), "blocked": In(1), "idle": Out(1), "locked": Out(1), "layer": Out(16), "finished": Out(1),
-            "progress": Out(1),
+            "starved": In(1), "blocked": In(1), "idle": Out(1), "settled": Out(1), "locked": Out(1),
+            "layer": Out(16), "finished": Out(1), "progress": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -72,7 +74,7 @@ class Sequencer(wiring.Component):
 
         with m.FSM():
             with m.State("WAIT"):
-                m.d.comb += [self.descriptors.ready.eq(1), self.idle.eq(1)]
+                m.d.comb += [self.descriptors.ready.eq(1), self.idle.eq(1), self.settled.eq(self.records.ready)]
                 m.d.sync += [d.eq(self.descriptors.payload), counters["wait"].eq(counters["wait"] + 1)]
                 with m.If(self.descriptors.valid):
                     m.next = "START"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,7 +28,7 @@ class WriteDma(wiring.Component):
     error : Signal(), out
         Pulses in the cycle after an error response, with ``done`` at the latest.
     stop : Signal(), in
-        While high: no further burst is started, a started one is filled up with zeros, jobs are forgotten.
+        While high: no further burst is started, a started one is filled up with anything, jobs are forgotten.
     idle : Signal(), out
         Nothing is on the way. After ``stop`` and ``idle`` in one cycle the engine is as after reset.
     """
@@ -69,7 +69,7 @@ class WriteDma(wiring.Component):
             m.d.sync += axi.wvalid.eq(0)
         with m.If(move):
             m.d.sync += [
-                axi.wvalid.eq(1), axi.wdata.eq(Mux(self.stop, 0, self.data.payload)), axi.wlast.eq(ending), left.eq(left - 1),
+                axi.wvalid.eq(1), axi.wdata.eq(self.data.payload), axi.wlast.eq(ending), left.eq(left - 1),
             ]
         with m.If(take):
             m.d.sync += [

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.sim import Simulator
 
 from hw.axi import MAX_BURST
@@ -23,7 +23,10 @@ def new_rng() -> random.Random:
 
 def simulate(dut: Elaboratable, *testbenches: Callable, background: Sequence[Callable] = (), cycles: int = 50_000) -> None:
     """Run until all ``testbenches`` are done; fails after ``cycles``."""
-    simulator = Simulator(dut)
+    top = Module()
+    top.submodules.dut = dut
+    top.d.sync += Signal(name="clocked").eq(1)  # also where the device is wires only
+    simulator = Simulator(top)
     simulator.add_clock(1e-6)
     done = 0
 
@@ -34,10 +37,10 @@ def simulate(dut: Elaboratable, *testbenches: Callable, background: Sequence[Cal
             done += 1
         return run
 
+    for testbench in background:  # first, so that at each clock edge they have seen what the tests ask them about
+        simulator.add_testbench(testbench, background=True)
     for testbench in testbenches:
         simulator.add_testbench(counted(testbench))
-    for testbench in background:
-        simulator.add_testbench(testbench, background=True)
     for _ in range(cycles):
         simulator.advance()
         if done == len(testbenches):

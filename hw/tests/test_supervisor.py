@@ -1,0 +1,89 @@
+"""Supervisor: how runs begin and end."""
+
+from __future__ import annotations
+
+import pytest
+
+from golden.spec.registers import ErrorCode
+from hw.supervisor import Supervisor
+from hw.tests.bench import simulate
+
+
+async def pulse(ctx, signal) -> None:
+    """One cycle."""
+    ctx.set(signal, 1)
+    await ctx.tick()
+    ctx.set(signal, 0)
+
+
+@pytest.mark.parametrize("cause,code,layer", [
+    ("illegal", ErrorCode.DESCRIPTOR, 8), ("read_error", ErrorCode.READ, 7), ("write_error", ErrorCode.WRITE, 7),
+])
+def test_errors(cause: str, code: ErrorCode, layer: int) -> None:
+    """An error ends the run in its own cycle; the bus drains; a start waits for that."""
+    dut = Supervisor()
+
+    async def test(ctx):
+        ctx.set(dut.layer, 7)
+        ctx.set(dut.loader_layer, 8)
+        assert ctx.get(dut.flush) and not ctx.get(dut.busy)
+        await pulse(ctx, dut.start)
+        assert ctx.get(dut.go) and ctx.get(dut.busy) and not ctx.get(dut.flush)
+        await ctx.tick().repeat(5)
+        assert not ctx.get(dut.go)
+        ctx.set(getattr(dut, cause), 1)
+        assert ctx.get(dut.error) and ctx.get(dut.code) == code and ctx.get(dut.error_layer) == layer
+        await ctx.tick()  # errors while draining are nobody's
+        assert not ctx.get(dut.error) and not ctx.get(dut.busy) and ctx.get(dut.stop) and ctx.get(dut.flush)
+        ctx.set(getattr(dut, cause), 0)
+        await pulse(ctx, dut.start)
+        await ctx.tick().repeat(5)
+        assert ctx.get(dut.busy) and ctx.get(dut.flush) and not ctx.get(dut.go)
+        await pulse(ctx, dut.drained)
+        assert ctx.get(dut.go) and not ctx.get(dut.flush) and not ctx.get(dut.stop)
+        await pulse(ctx, dut.finished)
+        assert not ctx.get(dut.busy)
+
+    simulate(dut, test)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 10])
+def test_watchdog(limit: int) -> None:
+    """It counts cycles without progress, also of a run that waits for the bus; an abort then resets the engines."""
+    dut = Supervisor()
+
+    async def failed_after(ctx):
+        for cycle in range(40):
+            if ctx.get(dut.error):
+                return cycle
+            await ctx.tick()
+        return None
+
+    async def test(ctx):
+        ctx.set(dut.watchdog, limit)
+        ctx.set(dut.progress, 1)
+        await pulse(ctx, dut.start)
+        await ctx.tick().repeat(40)
+        assert ctx.get(dut.busy)
+        ctx.set(dut.progress, 0)
+        first = await failed_after(ctx)
+        assert (first is None) == (limit == 0)
+        if limit:
+            assert limit <= first <= limit + 2 and ctx.get(dut.code) == ErrorCode.WATCHDOG
+            await ctx.tick()
+            await pulse(ctx, dut.start)
+            assert ctx.get(dut.busy) and ctx.get(dut.flush)
+            assert limit <= await failed_after(ctx) <= limit + 2
+            await ctx.tick()
+            assert not ctx.get(dut.busy)
+        else:
+            await pulse(ctx, dut.abort)
+            assert not ctx.get(dut.busy) and ctx.get(dut.stop) and not ctx.get(dut.kill)
+        await pulse(ctx, dut.abort)
+        assert ctx.get(dut.kill)
+        await ctx.tick()
+        assert not ctx.get(dut.kill) and not ctx.get(dut.stop) and ctx.get(dut.flush)
+        await pulse(ctx, dut.start)
+        assert ctx.get(dut.go)
+
+    simulate(dut, test)

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.fifo import FIFOInterface
 from amaranth.lib.wiring import In, Out
 
-PureStream = wiring.PureInterface
+
+@dataclass(frozen=True)
+class Channel:
+    """One stream, or one AXI channel: its handshake and everything that goes with it."""
+
+    name: str
+    valid: Value
+    ready: Value
+    payload: Value
+    sends: bool  #: the component sends it
 
 
-def streams(component: wiring.Component) -> Iterator[tuple[str, PureStream, bool]]:
-    """Every stream among a component's ports: its name, itself, and whether the component sends it."""
+def channels(component: wiring.Component) -> Iterator[Channel]:
+    """Every stream and AXI channel among a component's ports."""
     for name, member in component.signature.members.items():
-        if member.is_signature and {"payload", "valid", "ready"} <= set(member.signature.members):
-            yield name, getattr(component, name), member.flow == Out
+        if not member.is_signature:
+            continue
+        port, members = getattr(component, name), member.signature.members
+        for prefix in ("", "ar", "r", "aw", "w", "b"):
+            if f"{prefix}valid" in members and f"{prefix}ready" in members:
+                handshake = (f"{prefix}valid", f"{prefix}ready")
+                payload = [getattr(port, x) for x in members if x.startswith(prefix) and x not in handshake]
+                yield Channel(f"{name}_{prefix}", getattr(port, handshake[0]), getattr(port, handshake[1]),
+                              Cat(Value.cast(x) for x in payload), members[handshake[0]].flow == Out)
 
 
 def free_inputs(m: Module, component: wiring.Component, name: str) -> dict[str, Signal]:
@@ -30,12 +49,12 @@ def free_inputs(m: Module, component: wiring.Component, name: str) -> dict[str, 
     return free
 
 
-def hold(m: Module, port: PureStream, check: Callable[[Value], object], name: str) -> None:
+def hold(m: Module, channel: Channel, check: Callable[[Value], object]) -> None:
     """A payload that was offered stays on offer, unchanged, until it is taken."""
-    valid, payload = Signal(name=f"{name}_waits"), Signal(len(Value.cast(port.payload)), name=f"{name}_was")
-    m.d.sync += [valid.eq(port.valid & ~port.ready), payload.eq(Value.cast(port.payload))]
-    with m.If(valid):
-        m.d.comb += check(port.valid & (Value.cast(port.payload) == payload))
+    waits, was = Signal(name=f"{channel.name}_waits"), Signal(len(channel.payload), name=f"{channel.name}_was")
+    m.d.sync += [waits.eq(channel.valid & ~channel.ready), was.eq(channel.payload)]
+    with m.If(waits):
+        m.d.comb += check(channel.valid & (channel.payload == was))
 
 
 class StreamContract(wiring.Component):
@@ -78,33 +97,27 @@ class StreamContract(wiring.Component):
         m.d.comb += different.eq(differ & ~over)
         with m.If(differ):
             m.d.sync += over.eq(1)
-        ready_of_outputs = set()
-        for name, port, sends in streams(dut):
-            if sends:
-                ready_of_outputs.add(f"{name}_ready")
-                hold(m, port, Assert, name)
-                twin = getattr(copy, name)
-                other = Signal(name=f"in_other_{name}")
+        twins = {x.name: x for x in channels(copy)}
+        other_ready = []  # inputs of the copy that may differ
+        for channel in channels(dut):
+            hold(m, channel, Assert if channel.sends else Assume)
+            if channel.sends:
+                twin, other = twins[channel.name], Signal(name=f"in_other_{channel.name}")
                 self.ports.append(other)
-                m.d.comb += twin.ready.eq(Mux(different, other, port.ready))
+                other_ready.append(twin.ready)
+                m.d.comb += twin.ready.eq(Mux(different, other, channel.ready))
                 with m.If(~over):
-                    m.d.comb += Assert(twin.valid == port.valid)
-            else:
-                hold(m, port, Assume, name)
+                    m.d.comb += Assert(twin.valid == channel.valid)
         for path, member, value in copy.signature.flatten(copy):
-            key = "_".join(map(str, path))
-            if member.flow == In and key not in ready_of_outputs:
-                m.d.comb += Value.cast(value).eq(free[key])
+            if member.flow == In and not any(value is x for x in other_ready):
+                m.d.comb += Value.cast(value).eq(free["_".join(map(str, path))])
         return m
 
 
 class QueueContract(wiring.Component):
-    """A queue gives what it was given, in order, and its level is the number of words inside.
+    """A queue gives what it was given, in order, and its level is the number of words inside, as a shift register says."""
 
-    Two symbolic words, written one after the other, must come out one after the other.
-    """
-
-    def __init__(self, make: Callable[[], wiring.Component], depth: int) -> None:
+    def __init__(self, make: Callable[[], FIFOInterface], depth: int) -> None:
         self.make, self.depth = make, depth
         super().__init__({})
         self.ports: list[Signal] = []
@@ -112,8 +125,9 @@ class QueueContract(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.dut = dut = self.make()
-        free = free_inputs(m, dut, "in")
-        self.ports += free.values()
+        w_en, w_data, r_en = Signal(name="in_w_en"), Signal(len(dut.w_data), name="in_w_data"), Signal(name="in_r_en")
+        self.ports += [w_en, w_data, r_en]
+        m.d.comb += [dut.w_en.eq(w_en), dut.w_data.eq(w_data), dut.r_en.eq(r_en)]
         put, got = Signal(), Signal()
         m.d.comb += [put.eq(dut.w_en & dut.w_rdy), got.eq(dut.r_en & dut.r_rdy)]
         words = [Signal(len(dut.w_data), name=f"model{i}") for i in range(self.depth + 1)]
@@ -121,7 +135,7 @@ class QueueContract(wiring.Component):
         after = Signal.like(level)
         m.d.comb += after.eq(level - got)
         with m.If(got):
-            m.d.sync += [a.eq(b) for a, b in zip(words, words[1:], strict=False)]
+            m.d.sync += [a.eq(b) for a, b in pairwise(words)]
         with m.If(put):
             for i, word in enumerate(words):
                 with m.If(after == i):
@@ -154,8 +168,8 @@ class ArbiterContract(wiring.Component):
         m.submodules.dut = dut = self.make()
         free = free_inputs(m, dut, "in")
         self.ports += free.values()
-        for name, port, sends in streams(dut):
-            hold(m, port, Assert if sends else Assume, name)
+        for channel in channels(dut):
+            hold(m, channel, Assert if channel.sends else Assume)
         taken = [dut.jobs0.valid & dut.jobs0.ready, dut.jobs1.valid & dut.jobs1.ready]
         turn, owner = Signal(), Signal()
         with m.If(taken[0] | taken[1]):

@@ -10,20 +10,20 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment, Value, ValueCastable
+from amaranth.hdl import Fragment, Signal, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 _SCRIPT = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
 
 
-def flat_ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
+def flat_ports(component: wiring.Component) -> dict[str, tuple[Signal, PortDirection]]:
     """Every port of a component under a flat name: ``results[1].payload`` is ``results_1_payload``."""
     ports = {}
     for path, member, value in component.signature.flatten(component):
         if isinstance(value, ValueCastable):
             value = value.as_value()
-        if isinstance(value, Value) and len(value):
+        if isinstance(value, Signal) and len(value):  # not the constant of an always ready stream
             direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
             name = "_".join(map(str, path))
             assert name not in ports, f"two ports are named {name}"

@@ -218,8 +218,8 @@ class Walker(wiring.Component):
             d.weight_base + Mux(d.lanewise, tag1.row >> clog2(c.issue), (tag1.row << rows)[:row_bits]))
         slot = tag2.row[:clog2(c.issue)]
         keep = Signal(c.word)
-        ones = Const(-1, c.word)
-        m.d.comb += keep.eq(Mux(tag2.first_word, ones << d.mask_low, ones)
+        ones = Const((1 << c.word) - 1, c.word)
+        m.d.comb += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)
                             & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones)
                             & tag2.inside.replicate(c.word))
         for core in range(c.cores):

@@ -1,0 +1,268 @@
+"""Random LINEAR and HAMMING descriptors with their memories, and what must come out, computed by plain NumPy.
+
+Nothing here knows how the hardware or its twins work: tensors are laid out as docs/architecture.md says, and results are
+convolutions and products of whole tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from golden.integer import ops
+from golden.spec.config import Config
+from golden.spec.descriptor import Opcode, decode, encode
+from sim.lib.pack import join
+
+
+@dataclass
+class Case:
+    """One descriptor, the memories before it, and after it."""
+
+    name: str
+    values: dict[str, int]
+    banks: list[list[int]]
+    weights: list[list[int]] = field(default_factory=list)  #: by bank and row
+    params: list[int] = field(default_factory=list)
+    u: list[int] = field(default_factory=list)
+    banks_after: list[list[int]] = field(default_factory=list)
+    u_after: list[int] = field(default_factory=list)
+    weights_after: dict[tuple[int, int], int] = field(default_factory=dict)  #: (bank, row): data that must be written
+    params_after: list[int] = field(default_factory=list)
+    saturations: int = 0
+    adds: int = 0
+    results: int = 0
+    weight_rows: int = 0  #: rows of each bank that the image takes
+
+
+def _garbage(rng: np.random.Generator, count: int, bits: int) -> list[int]:
+    """Random words."""
+    raw = rng.integers(0, 256, (count, (bits + 7) // 8), np.uint8)
+    return [int.from_bytes(row.tobytes(), "little") & ((1 << bits) - 1) for row in raw]
+
+
+def _wide(packed: np.ndarray) -> np.ndarray:
+    """[..., bytes] -> Python integers."""
+    flat = packed.reshape(-1, packed.shape[-1])
+    out = np.empty(len(flat), object)
+    for i, row in enumerate(flat):
+        out[i] = int.from_bytes(row.tobytes(), "little")
+    return out.reshape(packed.shape[:-1])
+
+
+def _store(banks: list[list[int]], base: int, bits: np.ndarray, config: Config) -> None:
+    """Write a tensor [T, H, W, planes, words * word] of bits to the banks."""
+    t_steps, height, width, planes, _ = bits.shape
+    words = _wide(np.packbits(bits.astype(np.uint8), axis=-1, bitorder="little")
+                  .reshape(t_steps, height, width, planes, -1, config.word // 8))
+    count = words.shape[-1]
+    steps = t_steps // config.cores
+    for t, y, x, p, w in np.ndindex(words.shape):
+        addr = base + (((y * width + x) * steps + t // config.cores) * planes + p) * count + w
+        banks[t % config.cores][addr] = words[t, y, x, p, w]
+
+
+KINDS = ("1x1", "3x3", "5x5", "4x4s2", "2x2", "depthwise5", "depthwise3", "head")
+
+
+def linear(rng: np.random.Generator, config: Config, kind: str | None = None) -> Case:
+    """A random LINEAR descriptor. ``kind`` is one of `KINDS`."""
+    while True:
+        case = _linear(rng, config, kind or str(rng.choice(KINDS)))
+        if case is not None:
+            return case
+
+
+def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
+    def draw(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    def chance(p: float) -> bool:
+        return bool(rng.random() < p)
+
+    lanewise, head = kind.startswith("depthwise"), kind == "head"
+    kernel, stride, padding = {"1x1": (1, 1, 0), "3x3": (3, draw(1, 2), 1), "5x5": (5, 1, 2), "4x4s2": (4, 2, 1), "2x2": (2, 2, 0),
+                               "depthwise5": (5, 1, 2), "depthwise3": (3, 1, 1), "head": (0, 1, 0)}[kind]
+    in_h, in_w = draw(max(1, kernel - 2 * padding), 5), draw(max(1, kernel - 2 * padding), 5)
+    kernel_h, kernel_w = (in_h, in_w) if head else (kernel, kernel)
+    out_h, out_w = (in_h + 2 * padding - kernel_h) // stride + 1, (in_w + 2 * padding - kernel_w) // stride + 1
+    steps = draw(1, 3)
+    t_steps = steps * c.cores
+    taps = 1 if head else kernel_h * kernel_w
+    planes = int(rng.choice([1, 1, 1, 2, 8]))
+    slices = 1 if lanewise else int(rng.choice([1, 1, 2, 3, 4]))
+    if lanewise:
+        words, groups, first_group = 1, draw(1, 3), draw(0, 3)
+        in_words = -(-(first_group + groups) * c.lanes // c.word) + draw(0, 1)
+        first_word = 0
+    else:
+        words, groups, first_group = draw(1, 3), draw(1, 3), draw(0, 3)
+        first_word = draw(0, 2)
+        in_words = first_word + words + draw(0, 1)
+    first_group = 0 if head and chance(0.5) else first_group
+    rows = groups * taps if lanewise else groups * slices * taps * words * c.word
+    if rows > c.weight_rows * c.issue - c.word or out_h * out_w * groups * steps * taps * words * planes * slices > 4000:
+        return None
+    mask_low, mask_high = (draw(0, c.word // 2), draw(c.word // 2, c.word - 1)) if chance(0.4) else (0, c.word - 1)
+
+    # Input: bits and values; only channels inside the mask count.
+    density = float(rng.choice([0.0, 0.05, 0.3, 0.3, 0.7, 1.0]))
+    bits = (rng.random((t_steps, in_h, in_w, planes, in_words * c.word)) < density).astype(np.int64)
+    values = (bits << np.arange(planes)[:, None]).sum(axis=3)
+    if lanewise:
+        channels = slice(first_group * c.lanes, (first_group + groups) * c.lanes)
+        x = values[..., channels]
+    else:
+        x = values[..., first_word * c.word:(first_word + words) * c.word].copy()
+        x[..., :mask_low] = 0
+        x[..., (words - 1) * c.word + mask_high + 1:] = 0
+        used = bits[..., first_word * c.word:(first_word + words) * c.word].copy()
+        used[..., :mask_low] = 0
+        used[..., (words - 1) * c.word + mask_high + 1:] = 0
+
+    # Weights that leave the accumulators inside 22 bits.
+    out_c = groups * c.lanes
+    fan = (1 if lanewise else x.shape[-1]) * kernel_h * kernel_w * ((1 << planes) - 1)
+    top = min(1 << (4 * slices - 1), max(1, (1 << 21) // fan))
+    w = rng.integers(-top, top, (out_c, 1 if lanewise else x.shape[-1], *((1, 1) if head else (kernel_h, kernel_w))))
+    if chance(0.2):
+        w[:] = -top
+    w_full = np.broadcast_to(w, (*w.shape[:2], kernel_h, kernel_w)) if head else w
+    acc = ops.conv(x, w_full, stride, padding, lanewise).astype(np.int64)
+
+    # Neuron unit.
+    integrate = head
+    bias = rng.integers(-(1 << 12), 1 << 12, out_c)
+    peak = int(np.abs(acc).max(initial=0)) + (1 << 12)
+    if integrate:
+        shift = np.zeros(out_c, np.int64)
+        if peak * t_steps >= 1 << 23:
+            return None
+    else:
+        lowest = max(-8, peak.bit_length() - 21)
+        shift = rng.integers(lowest, min(23, max(lowest, peak.bit_length())) + 1, out_c)
+    residual, u_write, fire = (False, False, False) if integrate else (chance(0.5), chance(0.5), chance(0.8))
+    first = np.zeros((t_steps, 1, 1, 1), bool)
+    first[0] = True
+    y = ops.affine(acc, np.where(first, bias, 0) if integrate else np.broadcast_to(bias, acc.shape), shift).astype(np.int64)
+
+    beats = c.beats
+    total_groups = first_group + groups + draw(0, 1)
+    u_step = total_groups * beats
+    u_count = out_h * out_w * t_steps * u_step
+    u = _garbage(rng, c.u_beats, c.u_beat_bits)
+    u_src = draw(0, 40)
+    u_dst = u_src if chance(0.5) else u_src + u_count + draw(0, 9)
+    if max(u_src, u_dst) + max(u_count, 2 * u_step) > c.u_beats:
+        return None
+    shape = (t_steps, out_h, out_w, groups, beats)
+
+    def beat_at(base: int, index: tuple[int, ...]) -> int:
+        t, yy, xx, g, b = index
+        return base + ((yy * out_w + xx) * t_steps + t) * u_step + (first_group + g) * beats + b
+
+    x_neuron = y
+    saturations = 0
+    if residual:
+        for index in np.ndindex(shape):
+            lanes = rng.integers(-(1 << 15), 1 << 15, c.neuron_lanes)
+            u[beat_at(u_src, index)] = join(lanes, 16)
+        old = np.empty((*shape, c.neuron_lanes), np.int64)
+        for index in np.ndindex(shape):
+            raw = u[beat_at(u_src, index)]
+            lanes = np.array([raw >> (16 * i) & 0xFFFF for i in range(c.neuron_lanes)])
+            old[index] = np.where(lanes >= 1 << 15, lanes - (1 << 16), lanes)
+        x_neuron, saturations = ops.residual(old.reshape(y.shape), y, c.u_bits)
+    elif u_write:
+        x_neuron, saturations = ops.residual(np.zeros_like(y), y, c.u_bits)
+    u_after = list(u)
+    if integrate:
+        logits = y.sum(axis=(0, 1, 2))
+        for i in range(groups * beats):
+            both = join(logits[i * c.neuron_lanes:(i + 1) * c.neuron_lanes], 32)
+            at = u_dst + 2 * (first_group * beats + i)
+            u_after[at], u_after[at + 1] = both & ((1 << c.u_beat_bits) - 1), both >> c.u_beat_bits
+    elif u_write:
+        lanes_of = x_neuron.reshape(*shape, c.neuron_lanes)
+        for index in np.ndindex(shape):
+            u_after[beat_at(u_dst, index)] = join(lanes_of[index], 16)
+
+    # Memory map of the spike banks: input, output.
+    step_stride = planes * in_words
+    base = draw(0, 100)
+    in_size = in_h * in_w * steps * step_stride
+    dst_words = -(-total_groups * c.lanes // c.word)
+    spike_dst = base + in_size + draw(0, 9)
+    if spike_dst + out_h * out_w * steps * dst_words > c.spike_words:
+        return None
+    banks = [_garbage(rng, c.spike_words, c.word) for _ in range(c.cores)]
+    _store(banks, base, bits, c)
+    banks_after = [list(b) for b in banks]
+    peak_x = max(1, int(np.abs(x_neuron).max(initial=0)))
+    theta = min(draw(-peak_x // 4, peak_x), (1 << 23) - 1)
+    if fire:
+        spikes = ops.lif(x_neuron, theta)
+        for t, yy, xx, g in np.ndindex(spikes.shape[:3] + (groups,)):
+            lane_group = first_group + g
+            at = spike_dst + ((yy * out_w + xx) * steps + t // c.cores) * dst_words + lane_group * c.lanes // c.word
+            low = lane_group * c.lanes % c.word
+            lanes_bits = join(spikes[t, yy, xx, g * c.lanes:(g + 1) * c.lanes], 1)
+            bank = banks_after[t % c.cores]
+            bank[at] = bank[at] & ~(((1 << c.lanes) - 1) << low) | lanes_bits << low
+
+    # Weight image.
+    per = c.rows_per_word
+    image = []
+    if lanewise:
+        for g in range(groups):
+            for tap in range(taps):
+                image.append(join(w[g * c.lanes:(g + 1) * c.lanes, 0, tap // kernel_w, tap % kernel_w], 4))
+        image += [0] * (-len(image) % c.issue)
+    else:
+        for g, s, tap, i in np.ndindex(groups, slices, taps, words * c.word):
+            lanes = w[g * c.lanes:(g + 1) * c.lanes, i, 0 if head else tap // kernel_w, 0 if head else tap % kernel_w]
+            image.append(join(lanes >> (4 * s), 4))
+    room = c.weight_rows // per - -(-len(image) // c.issue // per)
+    weight_base = draw(0, max(room - 1, 0)) * per
+    weights = [_garbage(rng, c.weight_rows, c.row_bits) for _ in range(c.issue)]
+    for n, row in enumerate(image):
+        weights[n % c.issue][weight_base + n // c.issue] = row
+
+    params = _garbage(rng, c.param_beats, c.param_beat_bits)
+    param_base = draw(0, c.param_beats - groups * beats)
+    for i in range(groups * beats):
+        at = slice(i * c.neuron_lanes, (i + 1) * c.neuron_lanes)
+        params[param_base + i] = join((bias[at] & 0xFFFFFF) | (shift[at] + 8) << 24, 32)
+
+    x_stride, y_stride = steps * step_stride, in_w * steps * step_stride
+    fields: dict[str, Any] = {
+        "lanewise": lanewise, "shared_taps": head, "residual": residual, "u_write": u_write, "fire": fire, "integrate": integrate,
+        "weight_base": weight_base, "param_base": param_base, "out_h": out_h, "out_w": out_w, "in_h": in_h, "in_w": in_w,
+        "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": stride, "padding": padding, "groups": groups, "steps": steps,
+        "words": words, "planes": planes, "slices": slices, "origin": base + first_word - padding * (x_stride + y_stride),
+        "x_stride": x_stride, "y_stride": y_stride, "ox_stride": stride * x_stride, "oy_stride": stride * y_stride,
+        "step_stride": step_stride, "plane_stride": in_words, "slice_words": taps * words,
+        "mask_low": mask_low, "mask_high": mask_high, "first_group": first_group, "spike_dst": spike_dst, "dst_words": dst_words,
+        "dst_pos_stride": steps * dst_words, "u_src": u_src, "u_dst": u_dst, "u_step": u_step, "u_pos_stride": t_steps * u_step,
+        "theta": theta,
+    }
+    values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
+    if lanewise:
+        plane_bits = bits[..., channels]
+        adds = sum(int(ops.conv(plane_bits[..., p, :], np.ones_like(w), stride, padding, True).sum()) for p in range(planes))
+    else:
+        ones = np.ones((1, x.shape[-1], kernel_h, kernel_w), np.int64)
+        adds = sum(int(ops.conv(used[..., p, :], ones, stride, padding).sum()) for p in range(planes)) * slices * groups
+    name = (f"{kind} in {in_h}x{in_w} steps {steps} planes {planes} slices {slices} words {words} groups {first_group}+{groups} "
+            f"density {density} residual {residual:d} u_write {u_write:d} fire {fire:d} mask {mask_low}..{mask_high}")
+    return Case(name, values_, banks, weights, params, u, banks_after, u_after, saturations=saturations, adds=adds,
+                results=out_h * out_w * groups * t_steps, weight_rows=-(-len(image) // c.issue))
+
+
+def linears(rng: np.random.Generator, config: Config, count: int) -> Iterator[Case]:
+    """``count`` random LINEAR cases, every kind in turn."""
+    for i in range(count):
+        yield linear(rng, config, KINDS[i % len(KINDS)])

@@ -1,0 +1,1 @@
+"""What every bench uses: the runner, the clock, streams, memories."""

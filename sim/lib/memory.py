@@ -1,0 +1,73 @@
+"""Memories behind a component's memory ports: data one cycle after ``en``, held until the next read."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from golden.spec.config import Config
+from sim.lib.clock import Port
+
+
+class Memory:
+    """A plain memory: read port, write port, or both (`hw.bus.MemoryRead`, `hw.bus.MemoryWrite`).
+
+    A word that is written and read in the same cycle reads as before; addresses beyond the end read garbage, as they
+    may be fetched where the result is not used, and writing there fails.
+    """
+
+    def __init__(self, dut: Any, words: list[int], bits: int, read: str | None = None, write: str | None = None) -> None:
+        self.words, self.bits = words, bits
+        self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")] if read else None
+        self.write = [Port(dut, f"{write}_{x}") for x in ("en", "addr", "data")] if write else None
+        self.data = 0
+        self.writes = 0
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        if self.read:
+            self.read[2].set(self.data)
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        if self.read and self.read[0].get():
+            addr = self.read[1].get()
+            self.data = self.words[addr] if addr < len(self.words) else random.getrandbits(self.bits)
+        if self.write and self.write[0].get():
+            addr = self.write[1].get()
+            assert addr < len(self.words), f"write to address {addr} of {len(self.words)}"
+            self.words[addr] = self.write[2].get()
+            self.writes += 1
+
+
+class SpikeBanks:
+    """Spike banks behind `hw.bus.SpikeRead` and, where named, `hw.bus.SpikeWrite`."""
+
+    def __init__(self, dut: Any, config: Config, read: str = "read", write: str | None = None) -> None:
+        self.config = config
+        self.banks = [[0] * config.spike_words for _ in range(config.cores)]
+        self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")]
+        self.write = [Port(dut, f"{write}_{x}") for x in ("mask", "bank", "addr", "data")] if write else None
+        self.data = 0
+        self.writes = 0
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        self.read[2].set(self.data)
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        c = self.config
+        if self.read[0].get():
+            addr = self.read[1].get()
+            if addr < c.spike_words:
+                self.data = sum(bank[addr] << (i * c.word) for i, bank in enumerate(self.banks))
+            else:
+                self.data = random.getrandbits(c.word * c.cores)
+        if self.write and (mask := self.write[0].get()):
+            _, bank, addr, data = (port.get() for port in self.write)
+            assert addr < c.spike_words, f"write to spike address {addr} of {c.spike_words}"
+            beat = (1 << c.neuron_lanes) - 1
+            lanes = sum(beat << (i * c.neuron_lanes) for i in range(c.word // c.neuron_lanes) if mask >> i & 1)
+            self.banks[bank][addr] = self.banks[bank][addr] & ~lanes | data & lanes
+            self.writes += 1

@@ -85,8 +85,8 @@ def test_program(config: Config, stall: float) -> None:
             if opcode == Opcode.END:
                 break
             rows, params = images[i]
-            assert writes == [("w", n % config.issue, values["weight_base"] + n // config.issue, x) for n, x in enumerate(rows)] + [
-                ("p", values["param_base"] + n, x) for n, x in enumerate(params)]
+            expected = [("w", n % config.issue, values["weight_base"] + n // config.issue, x) for n, x in enumerate(rows)]
+            assert writes == expected + [("p", values["param_base"] + n, x) for n, x in enumerate(params)]
         await ctx.tick().repeat(50)
         assert not ctx.get(dut.jobs.valid) and not ctx.get(dut.descriptors.valid)
 

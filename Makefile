@@ -59,10 +59,8 @@ $(BUILD)/demo.mkv: $(READY) golden/data/digit_motion.py
 demo: sim-device $(BUNDLE) $(if $(CLIP),,$(BUILD)/demo.mkv) ## classify a video on the Verilated accelerator, check every bit, draw build/demo.png (CLIP=path)
 	$(PY) -m sw classify "$(or $(CLIP),$(BUILD)/demo.mkv)" --bundle $(BUNDLE) --device sim:$(PRESET) --verify --picture $(BUILD)/demo.png
 
-verify: sim-device $(BUNDLE) ## RTL = integer golden = quantised torch on N test clips, every layer
-	$(PY) -m golden compare --count $(N)
-	$(PY) -m golden data --out $(BUILD)/verify --split test --count $(N)
-	$(PY) -m sw verify $(BUILD)/verify --bundle $(BUNDLE) --device sim:$(PRESET)
+verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory
+	$(PY) -m sim.whole --preset $(PRESET) --clips $(N)
 
 train: $(READY) ## float training, then quantisation-aware; writes golden/weights
 	$(PY) -m golden train

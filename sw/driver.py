@@ -200,7 +200,7 @@ class Driver:
         except DeviceError:
             self._stale = True  # whatever happened, the next run starts from a good image
             with contextlib.suppress(DeviceError):  # the first error is the one to tell
-                self._write("CONTROL", registers.ABORT)
+                self._stop()
             raise
         tensors = {key: self._fetch(segments[2], value) for key, value in program.tensors.items()}
         logits = next(tensors[key] for key, value in program.tensors.items() if value is program.logits).reshape(-1)
@@ -237,6 +237,15 @@ class Driver:
             raise RunError(error & 0xFF, error >> 16, _layer(program, error >> 16))
         if progress:
             progress(len(program.steps), len(program.steps), _layer(program, len(program.steps) - 1))
+
+    def _stop(self) -> None:
+        """End a run that is still going on.
+
+        One that has ended is left alone: the machine still takes what the memory owes it, so that the next run does not
+        get answers meant for this one, and an abort meanwhile would cut that short.
+        """
+        if self._read("STATUS") & registers.BUSY:
+            self._write("CONTROL", registers.ABORT)
 
     def _fetch(self, base: int, tensor: Tensor) -> Array:
         assert self._bundle is not None

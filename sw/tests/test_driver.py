@@ -8,7 +8,7 @@ import pytest
 from golden.integer import network
 from golden.spec.config import BASE, SMALL
 from golden.spec.descriptor import BYTES
-from golden.spec.registers import ABORT, REGISTERS, START, STATISTICS_BYTES, ErrorCode
+from golden.spec.registers import ABORT, BUSY, REGISTERS, START, STATISTICS_BYTES, ErrorCode
 from sw import bundle as bundles
 from sw.compiler import compile_model
 from sw.device.base import Device, DeviceError, DeviceMismatchError, DeviceTimeoutError, DeviceUnavailableError, RunError
@@ -88,6 +88,7 @@ def test_a_memory_that_is_too_small(bundle):
 def test_a_device_that_never_answers(bundle, clip):
     known = GoldenDevice(SMALL)
     device = Silent({r.address: known.read_register(r.address) for r in REGISTERS.values()})
+    device.registers[REGISTERS["STATUS"].address] = BUSY
     driver = Driver(device, timeout=0.2)
     driver.load(bundle)
     with pytest.raises(DeviceTimeoutError, match=r"did not finish within 0.2 s; it was in layer 'input'"):

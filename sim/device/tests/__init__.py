@@ -1,0 +1,1 @@
+"""Tests of the Verilated accelerator through the host's driver."""

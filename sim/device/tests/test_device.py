@@ -1,0 +1,145 @@
+"""The Verilated accelerator through the real driver: bit-exact under stalls, clear errors, and the next clip works."""
+
+import numpy as np
+import pytest
+
+from golden.integer import network
+from golden.integer.random_model import random_clip, random_model
+from golden.spec.config import SMALL
+from golden.spec.descriptor import BYTES
+from golden.spec.model import Encoding
+from golden.spec.registers import REGISTERS
+from sim.device.build import build
+from sw import bundle as bundles
+from sw.compiler import compile_model
+from sw.device.base import DeviceTimeoutError, RunError
+from sw.device.golden import GoldenDevice
+from sw.device.sim import SimDevice
+from sw.driver import Driver
+from sw.model_file import ModelFile
+from sw.verify import compare
+
+TINY = Encoding(height=16, width=16, timesteps=4, frames=2, patch=4)
+NANO = Encoding(height=32, width=32, timesteps=16, frames=2, patch=4)
+
+
+@pytest.fixture(scope="module")
+def library(pytestconfig):
+    """The shared object of ``small``, built where its sources changed."""
+    return build(SMALL, pytestconfig.rootpath / "build" / "small")
+
+
+@pytest.fixture(scope="module")
+def source():
+    """A small random model."""
+    return ModelFile(*random_model(1, TINY, local=16, wide=32))
+
+
+@pytest.fixture(scope="module")
+def bundle(source):
+    """The same, compiled."""
+    return compile_model(source, SMALL)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """A clip for it."""
+    return random_clip(TINY, np.random.default_rng(9))
+
+
+@pytest.fixture
+def driver(library, bundle):
+    """A driver with a fresh simulation."""
+    with SimDevice(library, "sim:small") as device:
+        driver = Driver(device, watchdog=5000)
+        driver.load(bundle)
+        yield driver
+
+
+def works(driver, source, clip):
+    return np.array_equal(driver.run(clip).logits, network.run(source.model, source.tensors, clip)["head"].reshape(-1))
+
+
+@pytest.mark.parametrize(("stall", "latency", "seed"), [(0, 1, 1), (100, 20, 2), (500, 60, 3), (900, 3, 4)])
+@pytest.mark.parametrize(("encoding", "sizes"), [
+    (TINY, {"local": 16, "wide": 32}), (TINY, {"local": 24, "wide": 40, "heads": 5, "blocks": 2}),
+    (Encoding(height=20, width=12, timesteps=8, frames=1, patch=4), {"local": 8, "wide": 64, "heads": 8}), (NANO, {}),
+], ids=["tiny", "odd", "narrow", "nano"])
+def test_bit_exact(library, encoding, sizes, stall, latency, seed):
+    model, tensors = random_model(seed, encoding, **sizes)
+    rng = np.random.default_rng(seed)
+    with SimDevice(library, "sim:small", seed, stall, latency) as device:
+        driver = Driver(device)
+        compiled = compile_model(ModelFile(model, tensors), SMALL)
+        driver.load(compiled)
+        for _ in range(1 if encoding is NANO else 2):
+            clip = random_clip(encoding, rng)
+            expected = network.run(model, tensors, clip)
+            traced = driver.trace(clip)
+            report = compare(compiled.manifest, traced.tensors, expected)
+            assert report.exact, report.text(f"seed {seed}, stall {stall}, latency {latency}")
+            plain = driver.run(clip)
+            assert np.array_equal(plain.logits, traced.logits) and 0 < plain.cycles < traced.cycles
+
+
+def test_figures_are_those_of_the_golden_device(driver, bundle, clip):
+    golden = Driver(GoldenDevice(SMALL))
+    golden.load(bundle)
+    expected, found = golden.trace(clip), driver.trace(clip)
+    assert list(found.layers) == list(expected.layers) and found.saturations == expected.saturations
+    for name, layer in found.layers.items():
+        assert (layer.adds, layer.results, layer.sops) == (expected.layers[name].adds, expected.layers[name].results,
+                                                           expected.layers[name].sops), name
+    for name in ("READ_BEATS", "WRITE_BEATS"):
+        address = REGISTERS[name].address
+        assert driver.device.read_register(address) == golden.device.read_register(address), name
+
+
+@pytest.mark.parametrize(("kind", "segment", "code"), [("read", 0, 2), ("read", 1, 2), ("write", 2, 3), ("write", 3, 3)])
+def test_memory_errors(driver, source, clip, kind, segment, code):
+    driver.run(clip)
+    at = driver.device.read_register(REGISTERS[f"SEGMENT{segment}"].address)
+    driver.device.fault(kind, at, at + 4)
+    with pytest.raises(RunError) as caught:
+        driver.run(clip)
+    assert caught.value.code == code
+    driver.device.fault("none")
+    assert works(driver, source, clip)
+
+
+def test_a_memory_that_stops_answering(driver, source, clip):
+    driver.device.fault("silent")
+    with pytest.raises(RunError, match="error 4"):
+        driver.run(clip)
+    driver.device.fault("none")
+    assert works(driver, source, clip)
+
+
+def test_a_memory_that_stops_answering_without_a_watchdog(driver, source, clip):
+    driver.device.fault("silent")
+    driver.watchdog, driver.timeout = 0, 0.3
+    with pytest.raises(DeviceTimeoutError, match=r"did not finish within 0.3 s"):
+        driver.run(clip)
+    driver.device.fault("none")
+    driver.timeout = 60
+    assert works(driver, source, clip)
+
+
+@pytest.mark.parametrize("index", [0, 3, 12])
+def test_an_illegal_descriptor(driver, bundle, source, clip, index):
+    image = bundle.image.copy()
+    image[index * BYTES + 40] ^= 1
+    driver.load(bundles.Bundle(bundle.manifest, image))
+    with pytest.raises(RunError) as caught:
+        driver.run(clip)
+    assert (caught.value.code, caught.value.index) == (1, index)
+    driver.load(bundle)
+    assert works(driver, source, clip)
+
+
+def test_memory_beyond_the_end(library, bundle, source, clip):
+    with SimDevice(library, "sim:small") as device:
+        driver = Driver(device, watchdog=5000)
+        driver.load(bundle)
+        device.write_memory(device.memory_bytes - 4, b"1234")
+        assert device.read_memory(device.memory_bytes - 4, 4) == b"1234" and works(driver, source, clip)

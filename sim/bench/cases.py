@@ -266,3 +266,73 @@ def linears(rng: np.random.Generator, config: Config, count: int) -> Iterator[Ca
     """``count`` random LINEAR cases, every kind in turn."""
     for i in range(count):
         yield linear(rng, config, KINDS[i % len(KINDS)])
+
+
+def hamming(rng: np.random.Generator, c: Config) -> Case:
+    """A random HAMMING descriptor: heads narrower than a word, several in one, or one of several words."""
+    def draw(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    wide = c.head_max > c.word and rng.random() < 0.4
+    width = c.word * draw(2, c.head_max // c.word) if wide else c.lanes * draw(1, min(c.word, c.head_max) // c.lanes)
+    mask_low = 0 if wide else c.lanes * draw(0, (c.word - width) // c.lanes)
+    head = width
+    while head % 2 == 0 and head > 2 and rng.random() < 0.5:
+        head //= 2
+    if head & (head - 1):
+        head = width  # the mask can only tell heads of a power of two apart
+    head_mask = 0xFF & ~(head - 1) if head & (head - 1) == 0 else 0
+    words = -(-width // c.word)
+    dot = bool(rng.random() < 0.3)
+    positions, steps = draw(1, 9), draw(1, 3)
+    tokens = positions * steps * c.cores
+    bank_tokens = positions * steps
+    first_word = draw(0, 1)
+    total_words = first_word + words + draw(0, 1)
+    density_k, density_v = rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], 2)
+    shape = (steps * c.cores, 1, positions, 1, total_words * c.word)
+    k, v = (rng.random(shape) < density_k), (rng.random(shape) < density_v)
+    banks = [_garbage(rng, c.spike_words, c.word) for _ in range(c.cores)]
+    step_stride = total_words
+    k_base = draw(0, 50)
+    v_base = k_base + bank_tokens * step_stride + draw(0, 9)
+    _store(banks, k_base, k, c)
+    _store(banks, v_base, v, c)
+    low = first_word * c.word + mask_low
+    kn, vn = (x.reshape(tokens, -1)[:, low:low + width].astype(np.int64) for x in (k, v))
+
+    a = np.einsum("ni,nj->ij", kn, vn)
+    m = a if dot else 2 * a - vn.sum(axis=0)
+    same = np.arange(width)[:, None] // head == np.arange(width) // head
+    m = np.where(same, m, 0)
+    w = m if dot else 2 * m
+    slices = draw(-(-(int(np.abs(w).max()).bit_length() + 1) // 4), 4)
+
+    groups = width // c.lanes
+    per = c.rows_per_word
+    room = c.weight_rows // per - groups * slices * words
+    weight_base = draw(0, room) * per
+    written = {}
+    for g, s, i in np.ndindex(groups, slices, width):
+        bit = mask_low + i
+        n = ((g * slices + s) * words + bit // c.word) * c.word + bit % c.word
+        written[n % c.issue, weight_base + n // c.issue] = join(w[i, g * c.lanes:(g + 1) * c.lanes] >> (4 * s), 4)
+    params = _garbage(rng, c.param_beats, c.param_beat_bits)
+    param_base = draw(0, c.param_beats - groups * c.beats)
+    params_after = list(params)
+    colsum = np.zeros(width, np.int64) if dot else m.sum(axis=0)
+    for b in range(groups * c.beats):
+        lanes = []
+        for i in range(c.neuron_lanes):
+            old = params[param_base + b] >> (32 * i) & 0xFFFFFFFF
+            lanes.append(old & 0xFF000000 | (old - int(colsum[b * c.neuron_lanes + i])) & 0xFFFFFF)
+        params_after[param_base + b] = join(lanes, 32)
+    fields = {
+        "dot": dot, "weight_base": weight_base, "param_base": param_base, "slices": slices, "slice_words": words,
+        "step_stride": step_stride, "plane_stride": total_words, "mask_low": mask_low,
+        "mask_high": (mask_low + width - 1) % c.word, "k_src": k_base + first_word, "v_src": v_base + first_word, "width": width,
+        "head_mask": head_mask, "bank_tokens": bank_tokens, "words": words,
+    }
+    values = decode(encode(Opcode.HAMMING, {name: int(value) for name, value in fields.items()}))
+    name = f"width {width} at {mask_low} heads of {head} tokens {tokens} slices {slices} density {density_k} {density_v} dot {dot:d}"
+    return Case(name, values, banks, params=params, weights_after=written, params_after=params_after)

@@ -1,0 +1,66 @@
+"""`hw.hamming.Hamming` against NumPy: weight rows, each written once, and parameters."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+
+from hw.bus import descriptor_layout
+from sim.bench import cases
+from sim.lib.clock import Bench, Port, Probe, Wire
+from sim.lib.memory import Memory, SpikeBanks
+from sim.lib.pack import pack
+from sim.lib.runner import settings
+
+
+class Rows:
+    """Takes the weight rows that are written; fails if a row comes twice."""
+
+    def __init__(self, dut: Any) -> None:
+        self.ports = [Port(dut, f"weights_{x}") for x in ("en", "bank", "row", "data")]
+        self.rows: dict[tuple[int, int], int] = {}
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        if self.ports[0].get():
+            _, bank, row, data = (x.get() for x in self.ports)
+            assert (bank, row) not in self.rows, f"row {row} of bank {bank} is written twice"
+            self.rows[bank, row] = data
+
+
+@cocotb.test()
+async def whole_descriptors(dut: Any) -> None:
+    """The weights and biases of random heads are NumPy's, and their twin's."""
+    config, count, seed = settings()
+    rng = np.random.default_rng(seed)
+    random.seed(seed)
+    spikes = SpikeBanks(dut, config)
+    params = Memory(dut, [], config.param_beat_bits, read="params", write="param_write")
+    rows = Rows(dut)
+    start, descriptor = Wire(dut, "unit_start"), Wire(dut, "descriptor")
+    done = Probe(dut, "unit_done")
+    bench = Bench(dut, [start, descriptor, spikes, params, rows, done])
+    await bench.reset()
+    for number in range(count):
+        case = cases.hamming(rng, config)
+        what = f"case {number} (seed {seed}): {case.name}"
+        spikes.banks, params.words, rows.rows = case.banks, list(case.params), {}
+        descriptor.value = pack(descriptor_layout(), case.values)
+        start.pulse()
+        total, begin = done.total, bench.cycle
+        await bench.until(lambda: bool(done.value), 100_000, f"{what}: done")
+        cycles = bench.cycle - begin
+        wrong = [key for key in rows.rows.keys() | case.weights_after.keys()
+                 if rows.rows.get(key) != case.weights_after.get(key)]
+        assert not wrong, f"{what}: {len(wrong)} of {len(case.weights_after)} weight rows, first (bank, row) {min(wrong)}"
+        assert params.words == case.params_after, f"{what}: parameters"
+        for _ in range(random.randrange(1, 6)):
+            await bench.tick()
+        assert done.total == total + 1 and len(rows.rows) == len(case.weights_after), f"{what}: done once, nothing after it"
+        dut._log.info(f"{what}: {cycles} cycles")

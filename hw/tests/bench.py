@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,20 +30,27 @@ def simulate(dut: Elaboratable, *testbenches: Callable, background: Sequence[Cal
     simulator = Simulator(top)
     simulator.add_clock(1e-6)
     done = 0
+    failures: list[str] = []
 
-    def counted(testbench: Callable) -> Callable:
+    def guarded(testbench: Callable) -> Callable:
         async def run(ctx: Any) -> None:
             nonlocal done
-            await testbench(ctx)
-            done += 1
+            try:
+                await testbench(ctx)
+            except Exception:  # raised below: pytest cannot print what comes out of the simulator's coroutines
+                failures.append(traceback.format_exc(limit=-3))
+            else:
+                done += 1
         return run
 
     for testbench in background:  # first, so that at each clock edge they have seen what the tests ask them about
-        simulator.add_testbench(testbench, background=True)
+        simulator.add_testbench(guarded(testbench), background=True)
     for testbench in testbenches:
-        simulator.add_testbench(counted(testbench))
+        simulator.add_testbench(guarded(testbench))
     for _ in range(cycles):
         simulator.advance()
+        if failures:
+            raise AssertionError(failures[0])
         if done == len(testbenches):
             return
     raise AssertionError(f"{len(testbenches) - done} of {len(testbenches)} testbenches not done after {cycles} cycles")

@@ -6,6 +6,7 @@ The object is built again only where its sources, the Verilog or the tool change
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -49,6 +50,12 @@ def build(config: Config, folder: Path) -> Path:
         If Verilator or the C++ compiler fails; the message is the end of its output.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # tests on several cores build it once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(config, folder)
+
+
+def _build(config: Config, folder: Path) -> Path:
     library, stamp, verilog = folder / "libdevice.so", folder / "libdevice.key", folder / "accelerator.v"
     text = to_verilog(Accelerator(config), "accelerator")
     key = hashlib.sha256("\n".join(

@@ -52,7 +52,8 @@ struct Device {
   uint64_t fault_low = 0, fault_high = 0;
   std::string violation;
   // what valid && !ready must hold
-  uint32_t held_ar = 0, held_aw = 0;
+  uint32_t held_ar = 0, held_aw = 0, held_arlen = 0, held_awlen = 0, held_wlast = 0;
+  Beat held_w = 0;
   bool ar_waits = false, aw_waits = false, w_waits = false;
 
   Device(uint64_t bytes, uint64_t seed, uint32_t stall_, uint32_t latency_)
@@ -120,14 +121,19 @@ struct Device {
     const bool ar = top.axi_arvalid && top.axi_arready, r = top.axi_rvalid && top.axi_rready;
     const bool aw = top.axi_awvalid && top.axi_awready, w = top.axi_wvalid && top.axi_wready;
     const bool b = top.axi_bvalid && top.axi_bready;
-    if (ar_waits && (!top.axi_arvalid || top.axi_araddr != held_ar)) broken("AXI4: AR changed before it was taken");
-    if (aw_waits && (!top.axi_awvalid || top.axi_awaddr != held_aw)) broken("AXI4: AW changed before it was taken");
-    if (w_waits && !top.axi_wvalid) broken("AXI4: W withdrawn before it was taken");
+    if (ar_waits && (!top.axi_arvalid || top.axi_araddr != held_ar || top.axi_arlen != held_arlen)) broken("AXI4: AR changed before it was taken");
+    if (aw_waits && (!top.axi_awvalid || top.axi_awaddr != held_aw || top.axi_awlen != held_awlen)) broken("AXI4: AW changed before it was taken");
+    if (w_waits && (!top.axi_wvalid || top.axi_wdata != held_w || top.axi_wlast != held_wlast))
+      broken("AXI4: W changed before it was taken");
     ar_waits = top.axi_arvalid && !ar;
     aw_waits = top.axi_awvalid && !aw;
     w_waits = top.axi_wvalid && !w;
     held_ar = top.axi_araddr;
     held_aw = top.axi_awaddr;
+    held_arlen = top.axi_arlen;
+    held_awlen = top.axi_awlen;
+    held_w = top.axi_wdata;
+    held_wlast = top.axi_wlast;
     if (ar) {
       check_burst(top.axi_araddr, top.axi_arlen + 1u, "AXI4: read burst crosses 4 KiB");
       reads.push_back({top.axi_araddr, top.axi_arlen + 1u, cycle + latency});

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -63,5 +65,11 @@ class Array(wiring.Component):
         ]
         m.d.comb += self.adds.eq(sum(x.adds for x in cores))
         return m
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]],
+              weights: Sequence[Sequence[int]]) -> list[list[list[int]]]:
+        """Twin: each core's results."""
+        return [Core.model(config, x, weights, bool(d["lanewise"])) for x in Walker.model(config, d, banks)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -16,6 +18,12 @@ from hw.weight_banks import WeightRead
 def result_layout(config: Config) -> data.ArrayLayout:
     """One result: the accumulators of all lanes."""
     return data.ArrayLayout(signed(config.acc_bits), config.lanes)
+
+
+def wrap(value: int, bits: int) -> int:
+    """The number that ``bits`` bits in two's complement hold of a value (twins only)."""
+    half = 1 << (bits - 1)
+    return (value + half) % (2 * half) - half
 
 
 class Core(wiring.Component):
@@ -128,3 +136,23 @@ class Core(wiring.Component):
         with m.If(complete & ~stall):
             m.d.sync += self.result.valid.eq(1)
         return m
+
+    @staticmethod
+    def model(config: Config, entries: Sequence[Sequence[Mapping[str, int]]], weights: Sequence[Sequence[int]],
+              lanewise: bool) -> list[list[int]]:
+        """Twin: the accumulators of each result, from the entries by slot and the weight rows by bank and row."""
+        results = []
+        acc = [0] * config.lanes
+        half, mask = 1 << (config.w_bits - 1), (1 << config.w_bits) - 1
+        for slots in zip(*(Decoder.model(config, x, lanewise) for x in entries), strict=True):
+            for bank, x in zip(weights, slots, strict=True):
+                for row, gate, top in x.rows:
+                    for lane in range(config.lanes):
+                        weight = bank[row] >> (lane * config.w_bits) & mask
+                        if gate >> lane & 1:
+                            acc[lane] += weight - 2 * half if top and weight >= half else weight
+            acc = [a << slots[0].shift for a in acc]
+            if slots[0].end:
+                results.append([wrap(a, config.acc_bits) for a in acc])
+                acc = [0] * config.lanes
+        return results

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.walker import entry_layout
+
+
+class Pass(NamedTuple):
+    """What a slot does up to a barrier (twins only): its rows as (row, gate, top), and what follows."""
+
+    rows: list[tuple[int, int, int]]
+    shift: int
+    end: bool
 
 
 class Decoder(wiring.Component):
@@ -79,3 +90,18 @@ class Decoder(wiring.Component):
         with m.If(self.entries.ready):
             m.d.sync += [full.eq(self.entries.valid), entry.eq(self.entries.payload)]
         return m
+
+    @staticmethod
+    def model(config: Config, entries: Sequence[Mapping[str, int]], lanewise: bool) -> list[Pass]:
+        """Twin: the rows of each pass, in order, from a slot's entries."""
+        passes, rows = [], []
+        for entry in entries:
+            if lanewise:
+                rows += [(entry["row"], entry["bits"], entry["top"])] if entry["bits"] else []
+            else:
+                set_bits = (i for i in range(config.rows_per_word) if entry["bits"] >> i & 1)
+                rows += [(entry["row"] + i, (1 << config.lanes) - 1, entry["top"]) for i in set_bits]
+            if entry["last"]:
+                passes.append(Pass(rows, entry["shift"], bool(entry["end"])))
+                rows = []
+        return passes

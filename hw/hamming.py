@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import product
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -233,4 +236,42 @@ class Hamming(wiring.Component):
                 m.next = "IDLE"
         return m
 
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]],
+              params: Sequence[int]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]:
+        """Twin: the weight rows written as (bank, row, data) and the parameter beats as (address, data), in order."""
+        c, width, low = config, d["width"], d["mask_low"]
+        words = -(-width // c.word)
 
+        def channels(at: int) -> list[list[int]]:
+            """[token][channel]: bits of the heads."""
+            tokens = []
+            for bank, n in product(banks, range(d["bank_tokens"])):
+                joined = sum(bank[at + n * d["step_stride"] + w] << (w * c.word) for w in range(words))
+                tokens.append([joined >> (low + i) & 1 for i in range(width)])
+            return tokens
+
+        k, v = channels(d["k_src"]), channels(d["v_src"])
+        s = [sum(column) for column in zip(*v, strict=True)]
+        m = [[0] * width for _ in range(width)]
+        for i, j in product(range(width), repeat=2):
+            if not (i ^ j) & d["head_mask"]:
+                a = sum(x[i] & y[j] for x, y in zip(k, v, strict=True))
+                m[i][j] = a if d["dot"] else 2 * a - s[j]
+        rows, beats = [], []
+        for group in range(width // c.lanes):
+            for i, slice_ in product(range(width), range(d["slices"])):
+                weights = [m[i][group * c.lanes + lane] << (not d["dot"]) for lane in range(c.lanes)]
+                data = sum((w >> (c.w_bits * slice_) & ((1 << c.w_bits) - 1)) << (c.w_bits * lane) for lane, w in enumerate(weights))
+                index = (group * d["slices"] + slice_) * d["slice_words"] * c.word + low + i
+                rows.append((index % c.issue, d["weight_base"] + index // c.issue, data))
+            for beat in range(c.beats):
+                addr = d["param_base"] + group * c.beats + beat
+                data = params[addr]
+                for lane in range(c.neuron_lanes):
+                    j = (group * c.beats + beat) * c.neuron_lanes + lane
+                    old = data >> (32 * lane) & 0xFFFFFF
+                    new = old - (0 if d["dot"] else sum(m[i][j] for i in range(width))) & 0xFFFFFF
+                    data ^= (old ^ new) << (32 * lane)
+                beats.append((addr, data))
+        return rows, beats

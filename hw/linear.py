@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -9,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.spec.config import Config
 from hw.array import Array
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, descriptor_layout, param_read, u_read, u_write
-from hw.neuron import Neuron
+from hw.neuron import Neuron, Writes
 
 
 class Linear(wiring.Component):
@@ -43,3 +45,9 @@ class Linear(wiring.Component):
             self.starved.eq(neuron.starved), self.blocked.eq(array.blocked), self.saturations.eq(neuron.saturations),
         ]
         return m
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]], weights: Sequence[Sequence[int]],
+              params: Sequence[int], u: Sequence[int]) -> Writes:
+        """Twin: every write, from all memories."""
+        return Neuron.model(config, d, Array.model(config, d, banks, weights), params, u)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.bus import SpikeWrite, descriptor_layout, param_read, parameter_layout, u_read, u_write
-from hw.core import result_layout
+from hw.core import result_layout, wrap
+
+
+@dataclass
+class Writes:
+    """What the neuron unit writes for one descriptor (twins only)."""
+
+    spikes: list[tuple[int, int, int, int]]  #: bank, address, beat of the word, bits
+    u: list[tuple[int, int]]  #: address, beat
+    saturations: int
 
 
 class Neuron(wiring.Component):
@@ -217,6 +230,52 @@ class Neuron(wiring.Component):
             m.d.comb += self.write.mask.eq(1 << out.part[:per_word])
         m.d.sync += self.done.eq(out.final)
         return m
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], results: Sequence[Sequence[Sequence[int]]], params: Sequence[int],
+              u: Sequence[int]) -> Writes:
+        """Twin: every write in order, from the results by core, the parameter memory and the residual memory."""
+        c = config
+        memory = dict(enumerate(u))
+        out = Writes([], [], 0)
+        high, width = (1 << (c.u_bits - 1)) - 1, c.neuron_lanes
+        for oy, ox, group in product(range(d["out_h"]), range(d["out_w"]), range(d["groups"])):
+            pos = oy * d["out_w"] + ox
+            number = (pos * d["groups"] + group) * d["steps"]
+            v = [0] * c.lanes  # membranes, or sums
+            for step, core, beat in product(range(d["steps"]), range(c.cores), range(c.beats)):
+                t = step * c.cores + core
+                channel_beat = (d["first_group"] + group) * c.beats + beat
+                u_at = pos * d["u_pos_stride"] + t * d["u_step"] + channel_beat
+                param = params[d["param_base"] + group * c.beats + beat]
+                spikes, values = 0, []
+                for i in range(width):
+                    lane = beat * width + i
+                    bias = wrap(param >> (32 * i) & 0xFFFFFF, 24) if t == 0 or not d["integrate"] else 0
+                    y = ((results[core][number + step][lane] + bias) << 8) >> (param >> (32 * i + 24) & 31)
+                    x = wrap(y, c.acc_bits)
+                    if d["residual"]:
+                        x += wrap(memory[d["u_src"] + u_at] >> (16 * i), c.u_bits)
+                    if d["residual"] or d["u_write"]:
+                        out.saturations += not -high - 1 <= x <= high
+                        x = min(max(x, -high - 1), high)
+                    h = wrap((v[lane] if d["integrate"] else v[lane] >> 1) + x, c.acc_bits)
+                    fired = h >= d["theta"]
+                    spikes |= fired << i
+                    v[lane] = 0 if fired and not d["integrate"] else h
+                    values.append(x)
+                if d["fire"]:
+                    bits_at = channel_beat * width
+                    addr = d["spike_dst"] + pos * d["dst_pos_stride"] + step * d["dst_words"] + bits_at // c.word
+                    out.spikes.append((core, addr, bits_at % c.word // width, spikes))
+                if d["integrate"] and t == d["steps"] * c.cores - 1:
+                    sums = sum((v[beat * width + i] & 0xFFFFFFFF) << (32 * i) for i in range(width))
+                    out.u += [(d["u_dst"] + 2 * channel_beat + half, sums >> (half * c.u_beat_bits) & ((1 << c.u_beat_bits) - 1))
+                              for half in range(2)]
+                elif d["u_write"] and not d["integrate"]:
+                    memory[d["u_dst"] + u_at] = sum((x & 0xFFFF) << (16 * i) for i, x in enumerate(values))
+                    out.u.append((d["u_dst"] + u_at, memory[d["u_dst"] + u_at]))
+        return out
 
 
 def _beat_of(result: data.View, beat: Value, config: Config) -> Value:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import product
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -244,3 +247,43 @@ class Walker(wiring.Component):
                     entry.valid.eq(tag2.valid & (tag2.last | bits.any())),
                 ]
         return m
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]]) -> list[list[list[dict[str, int]]]]:
+        """Twin: every entry by core and slot, in order, from a descriptor's fields and the spike banks by core."""
+        c, ones = config, (1 << config.word) - 1
+        entries: list[list[list[dict[str, int]]]] = [[[] for _ in range(c.issue)] for _ in range(c.cores)]
+        passes = [(e, s) for e in range(4 * (d["slices"] - 1) + d["planes"] - 1, -1, -1)
+                  for s in range(d["slices"]) if 0 <= e - 4 * s < d["planes"]]
+        taps = [(ky, kx) for ky in range(d["kernel_h"]) for kx in range(d["kernel_w"])]
+        loops = product(range(d["out_h"]), range(d["out_w"]), range(d["groups"]), range(d["steps"]), range(len(passes)),
+                        range(len(taps)), range(d["words"]))
+        for oy, ox, group, step, number, tap, word in loops:
+            (exponent, slice_), (ky, kx) = passes[number], taps[tap]
+            iy, ix = oy * d["stride"] - d["padding"] + ky, ox * d["stride"] - d["padding"] + kx
+            inside = 0 <= iy < d["in_h"] and 0 <= ix < d["in_w"]
+            lane_group = d["first_group"] + group
+            addr = (d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
+                    + step * d["step_stride"] + (exponent - 4 * slice_) * d["plane_stride"] + word)
+            if d["lanewise"]:
+                addr += lane_group * c.lanes // c.word
+            index = (group * d["slices"] + slice_) * d["slice_words"] + (0 if d["shared_taps"] else tap * d["words"]) + word
+            row = d["weight_base"] + (index // c.issue if d["lanewise"] else index * c.rows_per_word)
+            last = tap == len(taps) - 1 and word == d["words"] - 1
+            end = last and number == len(passes) - 1
+            follow = {"row": row, "top": int(slice_ == d["slices"] - 1), "last": int(last), "end": int(end),
+                      "shift": exponent - passes[number + 1][0] if last and not end else 0}
+            mask = ones if word else ones << d["mask_low"] & ones
+            if word == d["words"] - 1:
+                mask &= ones >> (c.word - 1 - d["mask_high"])
+            for core, bank in enumerate(banks):
+                bits = bank[addr] if inside else 0
+                for slot in range(c.issue):
+                    if d["lanewise"]:
+                        gate = bits >> (lane_group * c.lanes % c.word) & ((1 << c.lanes) - 1)
+                        share = gate if index % c.issue == slot else 0
+                    else:
+                        share = sum(((bits & mask) >> b & 1) << i for i, b in enumerate(range(slot, c.word, c.issue)))
+                    if share or last:
+                        entries[core][slot].append({**follow, "bits": share})
+        return entries

@@ -164,7 +164,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         t, yy, xx, g, b = index
         return base + ((yy * out_w + xx) * t_steps + t) * u_step + (first_group + g) * beats + b
 
-    x_neuron = y
+    x_neuron: np.ndarray = y
     saturations = 0
     if residual:
         for index in np.ndindex(shape):
@@ -234,8 +234,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     params = _garbage(rng, c.param_beats, c.param_beat_bits)
     param_base = draw(0, c.param_beats - groups * beats)
     for i in range(groups * beats):
-        at = slice(i * c.neuron_lanes, (i + 1) * c.neuron_lanes)
-        params[param_base + i] = join((bias[at] & 0xFFFFFF) | (shift[at] + 8) << 24, 32)
+        some = slice(i * c.neuron_lanes, (i + 1) * c.neuron_lanes)
+        params[param_base + i] = join((bias[some] & 0xFFFFFF) | (shift[some] + 8) << 24, 32)
 
     x_stride, y_stride = steps * step_stride, in_w * steps * step_stride
     fields: dict[str, Any] = {
@@ -334,5 +334,6 @@ def hamming(rng: np.random.Generator, c: Config) -> Case:
         "head_mask": head_mask, "bank_tokens": bank_tokens, "words": words,
     }
     values = decode(encode(Opcode.HAMMING, {name: int(value) for name, value in fields.items()}))
-    name = f"width {width} at {mask_low} heads of {head} tokens {tokens} slices {slices} density {density_k} {density_v} dot {dot:d}"
+    name = (f"width {width} at {mask_low} heads of {head} tokens {tokens} slices {slices} density {density_k} {density_v} "
+            f"dot {dot:d}")
     return Case(name, values, banks, params=params, weights_after=written, params_after=params_after)

@@ -52,7 +52,7 @@ class Bench:
 
     async def reset(self) -> None:
         """Start the clock and hold reset for two cycles."""
-        cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
+        Clock(self.dut.clk, 10, unit="ns").start()
         self.rst.set(1)
         for _ in range(2):
             await FallingEdge(self.dut.clk)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -87,9 +88,11 @@ def run(component: wiring.Component, bench: str, config: Config, cases: int, sta
     Parameters
     ----------
     component : wiring.Component
+        What is tested.
     bench : str
         Module with cocotb tests; they find their settings with `settings`.
     config : Config
+        The component's.
     cases : int
         Random cases of each test.
     start : int, optional
@@ -105,8 +108,8 @@ def run(component: wiring.Component, bench: str, config: Config, cases: int, sta
     where = Path(mkdtemp(prefix="run-", dir=folder))
     setting = {"config": asdict(config), "cases": cases, "seed": start}
     print(f"{bench} on {config.name}: TANDEM_SEED={start}")
-    env = {"TANDEM_BENCH": json.dumps(setting), "COCOTB_RANDOM_SEED": str(start), "PYTHONPATH": str(ROOT), "COCOTB_ANSI_OUTPUT": "0",
-           "PYGPI_PYTHON_BIN": sys.executable}
+    env = {"TANDEM_BENCH": json.dumps(setting), "COCOTB_RANDOM_SEED": str(start), "PYTHONPATH": str(ROOT),
+           "COCOTB_ANSI_OUTPUT": "0", "PYGPI_PYTHON_BIN": sys.executable}
     log = where / "sim.log"
     try:
         results = _Runner().test(test_module=bench, hdl_toplevel="top", hdl_toplevel_lang="verilog", build_dir=folder,
@@ -115,7 +118,9 @@ def run(component: wiring.Component, bench: str, config: Config, cases: int, sta
     except (RuntimeError, SystemExit, subprocess.SubprocessError):
         ran, failed = 0, 0
     tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-60:]) if log.exists() else "no log"
-    assert ran and not failed, f"{bench} on {config.name}: {failed} of {ran} failed; TANDEM_SEED={start} replays it; {log}:\n{tail}"
+    what = f"{bench} on {config.name}"
+    assert ran and not failed, f"{what}: {failed} of {ran} failed; TANDEM_SEED={start} replays it; {log}:\n{tail}"
+    shutil.rmtree(where)
 
 
 def settings() -> tuple[Config, int, int]:

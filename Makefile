@@ -13,7 +13,7 @@ READY := $(VENV)/.installed
 BUNDLE := $(BUILD)/svformer_nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify verilog sim-device lint docs clean
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog sim-device lint docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -61,6 +61,9 @@ demo: sim-device $(BUNDLE) $(if $(CLIP),,$(BUILD)/demo.mkv) ## classify a video 
 
 verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory
 	$(PY) -m sim.whole --preset $(PRESET) --clips $(N)
+
+bench: $(READY) ## cycles and utilisation of each layer, mean of 16 clips on the Verilated RTL
+	$(PY) -m sim.speed --preset $(PRESET)
 
 train: $(READY) ## float training, then quantisation-aware; writes golden/weights
 	$(PY) -m golden train

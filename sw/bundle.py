@@ -93,7 +93,7 @@ class Bundle:
 
     def save(self, path: str | Path) -> None:
         """Write the file."""
-        text = json.dumps({"format": FORMAT, **asdict(self.manifest)}, sort_keys=True)
+        text = json.dumps({"format": FORMAT, **asdict(self.manifest)})
         metadata = {"tandem": text, "sha256": _digest(text, self.image)}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_file({"image": self.image}, str(path), metadata)

@@ -262,7 +262,8 @@ class Hamming(wiring.Component):
         for group in range(width // c.lanes):
             for i, slice_ in product(range(width), range(d["slices"])):
                 weights = [m[i][group * c.lanes + lane] << (not d["dot"]) for lane in range(c.lanes)]
-                data = sum((w >> (c.w_bits * slice_) & ((1 << c.w_bits) - 1)) << (c.w_bits * lane) for lane, w in enumerate(weights))
+                nibbles = (w >> (c.w_bits * slice_) & ((1 << c.w_bits) - 1) for w in weights)
+                data = sum(x << (c.w_bits * lane) for lane, x in enumerate(nibbles))
                 index = (group * d["slices"] + slice_) * d["slice_words"] * c.word + low + i
                 rows.append((index % c.issue, d["weight_base"] + index // c.issue, data))
             for beat in range(c.beats):

@@ -84,8 +84,9 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         return bool(rng.random() < p)
 
     lanewise, head = kind.startswith("depthwise"), kind == "head"
-    kernel, stride, padding = {"1x1": (1, 1, 0), "3x3": (3, draw(1, 2), 1), "5x5": (5, 1, 2), "4x4s2": (4, 2, 1), "2x2": (2, 2, 0),
-                               "depthwise5": (5, 1, 2), "depthwise3": (3, 1, 1), "head": (0, 1, 0)}[kind]
+    kernel, stride, padding = {
+        "1x1": (1, 1, 0), "3x3": (3, draw(1, 2), 1), "5x5": (5, 1, 2), "4x4s2": (4, 2, 1), "2x2": (2, 2, 0),
+        "depthwise5": (5, 1, 2), "depthwise3": (3, 1, 1), "head": (0, 1, 0)}[kind]
     in_h, in_w = draw(max(1, kernel - 2 * padding), 5), draw(max(1, kernel - 2 * padding), 5)
     kernel_h, kernel_w = (in_h, in_w) if head else (kernel, kernel)
     out_h, out_w = (in_h + 2 * padding - kernel_h) // stride + 1, (in_w + 2 * padding - kernel_w) // stride + 1

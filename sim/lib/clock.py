@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
@@ -119,3 +118,7 @@ class Probe:
         self.value = self.port.get()
         self.total += self.value
         self.count += self.value != 0
+
+    def reached(self, total: int) -> Callable[[], bool]:
+        """Whether the sum is that high."""
+        return lambda: self.total >= total

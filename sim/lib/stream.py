@@ -69,3 +69,7 @@ class Sink:
         self.waiting = None if ready else payload
         if ready:
             self.items.append(payload)
+
+    def reached(self, count: int) -> Callable[[], bool]:
+        """Whether so many items came."""
+        return lambda: len(self.items) >= count

@@ -1,0 +1,59 @@
+"""`hw.array.Array` against its twin: results under back-pressure."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge
+
+from hw.array import Array
+from hw.bus import descriptor_layout
+from sim.bench import cases
+from sim.lib.clock import Bench, Port, Probe, Wire
+from sim.lib.memory import SpikeBanks
+from sim.lib.pack import pack, split
+from sim.lib.runner import settings
+from sim.lib.stream import Sink
+
+
+@cocotb.test()
+async def results_of_random_descriptors(dut: Any) -> None:
+    """Every core's results are the twin's, in order, whenever the neuron unit takes them."""
+    config, count, seed = settings()
+    rng = np.random.default_rng(seed)
+    random.seed(seed)
+    spikes, adds = SpikeBanks(dut, config), Probe(dut, "adds")
+    start, descriptor = Wire(dut, "start"), Wire(dut, "descriptor")
+    write = {x: Port(dut, f"write_{x}") for x in ("en", "bank", "row", "data")}
+    write["en"].set(0)
+    bench = Bench(dut)
+    await bench.reset()
+    for number, case in enumerate(cases.linears(rng, config, count)):
+        first = case.values["weight_base"]
+        for bank in range(config.issue):
+            for row in range(first, min(config.weight_rows, first + case.weight_rows)):
+                await FallingEdge(dut.clk)
+                for name, value in (("en", 1), ("bank", bank), ("row", row), ("data", case.weights[bank][row])):
+                    write[name].set(value)
+        await FallingEdge(dut.clk)
+        write["en"].set(0)
+        rate = random.choice([1.0, 0.2, 0.02])
+        sinks = [Sink(dut, f"results_{i}", rate) for i in range(config.cores)]
+        bench.agents = [start, descriptor, spikes, adds, *sinks]
+        spikes.banks = case.banks
+        descriptor.value = pack(descriptor_layout(), case.values)
+        expected = Array.model(config, case.values, case.banks, case.weights)
+        before = adds.total
+        start.pulse()
+        what = f"case {number} (seed {seed}): {case.name}"
+        for sink, wanted in zip(sinks, expected, strict=True):
+            await bench.until(sink.reached(len(wanted)), 400_000, f"{what}: the last result")
+        for _ in range(20):
+            await bench.tick()
+        for i, (sink, wanted) in enumerate(zip(sinks, expected, strict=True)):
+            found = [split(x, config.acc_bits, config.lanes, signed=True) for x in sink.items]
+            assert found == wanted, f"{what}: core {i}"
+        assert adds.total - before == case.adds, f"{what}: adds"

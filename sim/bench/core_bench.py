@@ -1,0 +1,119 @@
+"""`hw.core.Core`, queues included, against its twin."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import cocotb
+
+from golden.spec.config import Config
+from hw.core import Core
+from hw.walker import entry_layout
+from sim.lib.clock import Bench, Port, Probe, Wire
+from sim.lib.pack import join, pack, split
+from sim.lib.runner import settings
+from sim.lib.stream import Sink
+
+Bundle = list[dict[str, int] | None]  # what one input word gives to the slots
+
+
+class Words:
+    """Sends as the walker does: a word issued in a cycle in which ``room`` is high reaches the queues two cycles later."""
+
+    def __init__(self, dut: Any, config: Config, rate: float) -> None:
+        self.layout, self.rate = entry_layout(config), rate
+        self.room = Port(dut, "room")
+        self.slots = [(Port(dut, f"entries_{i}_valid"), Port(dut, f"entries_{i}_payload")) for i in range(config.issue)]
+        self.queue: deque[Bundle] = deque()
+        self.stages: deque[Bundle] = deque([[None] * config.issue] * 2)
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        nothing: Bundle = [None] * len(self.slots)
+        go = self.queue and self.room.get() and random.random() < self.rate
+        self.stages.append(self.queue.popleft() if go else nothing)
+        for (valid, payload), entry in zip(self.slots, self.stages.popleft(), strict=True):
+            valid.set(int(entry is not None))
+            if entry is not None:
+                payload.set(pack(self.layout, entry))
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+
+
+class Weights:
+    """The core's weight read ports; a bank that is not read keeps its last row."""
+
+    def __init__(self, dut: Any, config: Config, weights: list[list[int]]) -> None:
+        self.config, self.weights = config, weights
+        self.en, self.row, self.data = (Port(dut, f"weights_{x}") for x in ("en", "row", "data"))
+        self.rows = [0] * config.issue
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        self.data.set(join(self.rows, self.config.row_bits))
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        c = self.config
+        en = self.en.get()
+        if en:
+            for i, row in enumerate(split(self.row.get(), (c.weight_rows - 1).bit_length(), c.issue)):
+                if en >> i & 1:
+                    self.rows[i] = self.weights[i][row]
+
+
+def random_words(config: Config, results: int, lanewise: bool) -> list[Bundle]:
+    """The words of some results."""
+    words: list[Bundle] = []
+    density = random.choice([0.02, 0.3, 0.9])
+    for _ in range(results):
+        passes = random.randint(1, 4)
+        for number in range(passes):
+            top = random.getrandbits(1)
+            shift = random.choice([0, 1, 1, 4]) if number < passes - 1 else 0
+            count = random.randint(1, 12)
+            for i in range(count):
+                last = i == count - 1
+                width = config.lanes if lanewise else config.rows_per_word
+                step = 1 if lanewise else config.rows_per_word
+                row, chosen = random.randrange(config.weight_rows // step) * step, random.randrange(config.issue)
+                bundle: Bundle = []
+                for slot in range(config.issue):
+                    bits = sum((random.random() < density) << b for b in range(width)) if not lanewise or slot == chosen else 0
+                    entry = {"row": row, "bits": bits, "top": top, "last": int(last), "shift": shift if last else 0,
+                             "end": int(last and number == passes - 1)}
+                    bundle.append(entry if bits or last else None)
+                words.append(bundle)
+    return words
+
+
+@cocotb.test()
+async def results_of_random_words(dut: Any) -> None:
+    """Results and adds are the twin's, whatever the walker and the neuron unit do."""
+    config, count, seed = settings()
+    random.seed(seed)
+    weights = [[random.getrandbits(config.row_bits) for _ in range(config.weight_rows)] for _ in range(config.issue)]
+    adds = Probe(dut, "adds")
+    bench = Bench(dut)
+    await bench.reset()
+    for number in range(count):
+        lanewise = number % 3 == 2
+        words = Words(dut, config, random.choice([1.0, 1.0, 0.3, 0.05]))
+        sink = Sink(dut, "result", random.choice([1.0, 0.5, 0.1, 0.01]))
+        bench.agents = [Wire(dut, "lanewise", lanewise), words, Weights(dut, config, weights), sink, adds]
+        bundles = random_words(config, 20, lanewise)
+        words.queue.extend(bundles)
+        slots = [[entry for x in bundles if (entry := x[i]) is not None] for i in range(config.issue)]
+        expected = Core.model(config, slots, weights, lanewise)
+        before = adds.total
+        await bench.until(sink.reached(len(expected)), 200_000, "the last result")
+        found = [split(x, config.acc_bits, config.lanes, signed=True) for x in sink.items]
+        assert found == expected, f"case {number} (seed {seed}): results"
+        for _ in range(20):
+            await bench.tick()
+        assert len(sink.items) == len(expected), "a result too many"
+        entries = [x["bits"].bit_count() for slot in slots for x in slot]
+        assert adds.total - before == sum(entries), f"case {number} (seed {seed}): adds"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -63,3 +65,11 @@ class Bursts(wiring.Component):
                     with m.If(self.bursts.payload.last):
                         m.next = "IDLE"
         return m
+
+    @staticmethod
+    def model(config: Config, job: Mapping[str, int]) -> list[dict[str, int]]:
+        """Twin: the bursts of a job, as fields of burst_layout."""
+        first, end = job["addr"] // config.axi_bytes, job["addr"] // config.axi_bytes + job["beats"]
+        bounds = [first, *range((first // MAX_BURST + 1) * MAX_BURST, end, MAX_BURST), end]
+        return [{"addr": low * config.axi_bytes, "len": high - low - 1, "last": int(high == end)}
+                for low, high in zip(bounds, bounds[1:], strict=False)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -58,6 +60,13 @@ class Widen(wiring.Component):
                 m.d.sync += [full.eq(1), count.eq(0)]
         return m
 
+    @staticmethod
+    def model(items: Sequence[int], narrow: int, wide: int) -> list[int]:
+        """Twin: the full items of ``wide`` bits, be that the full width or the short one."""
+        ratio = wide // narrow
+        return [sum(item << (i * narrow) for i, item in enumerate(items[first:first + ratio]))
+                for first in range(0, len(items) - ratio + 1, ratio)]
+
 
 class Narrow(wiring.Component):
     """Cuts wide items in narrow ones: one narrow item per cycle, latency 1 cycle (ratio 1: wires).
@@ -103,3 +112,8 @@ class Narrow(wiring.Component):
         with m.Elif(self.narrow.valid & self.narrow.ready):
             m.d.sync += [items.eq(items >> narrow), left.eq(left - 1)]
         return m
+
+    @staticmethod
+    def model(items: Iterable[int], wide: int, narrow: int) -> list[int]:
+        """Twin: the narrow items of those of ``wide`` bits, be that the full width or the short one."""
+        return [item >> i & ((1 << narrow) - 1) for item in items for i in range(0, wide, narrow)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -90,3 +92,9 @@ class ReadDma(wiring.Component):
             m.d.sync += promised.eq(promised - pop)
         m.d.comb += self.idle.eq((count == 0) & ~axi.arvalid & (fifo.level == 0))
         return m
+
+    @staticmethod
+    def model(config: Config, jobs: Iterable[Mapping[str, int]], memory: Mapping[int, int]) -> list[tuple[int, int]]:
+        """Twin: data and ``last`` of every beat, from memory by beat number (address / beat bytes)."""
+        return [(memory[job["addr"] // config.axi_bytes + i], int(i == job["beats"] - 1))
+                for job in jobs for i in range(job["beats"])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -86,3 +88,9 @@ class WriteDma(wiring.Component):
         with m.Elif(self.jobs.valid & self.jobs.ready):
             m.d.sync += running.eq(1)
         return m
+
+    @staticmethod
+    def model(config: Config, jobs: Iterable[Mapping[str, int]], words: Iterable[int]) -> list[tuple[int, int]]:
+        """Twin: what is written, in order, as beat number (address / beat bytes) and word."""
+        beats = [job["addr"] // config.axi_bytes + i for job in jobs for i in range(job["beats"])]
+        return list(zip(beats, words, strict=True))

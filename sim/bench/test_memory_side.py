@@ -1,0 +1,31 @@
+"""Every block of the memory side in Verilator, against its twin, with random stalls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sim.bench import systems
+from sim.lib.runner import CONFIGS, run
+
+#: Component, cases of the full run, configuration of the quick run with its cases.
+BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
+    "gearbox": (systems.gearboxes, 60, "small", 20),
+    "dma": (systems.engines, 40, "small", 10),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_quick(block: str) -> None:
+    component, _, name, cases = BLOCKS[block]
+    run(component(CONFIGS[name]), f"sim.bench.{block}_bench", CONFIGS[name], cases)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_full(block: str, name: str) -> None:
+    component, cases, *_ = BLOCKS[block]
+    run(component(CONFIGS[name]), f"sim.bench.{block}_bench", CONFIGS[name], cases)

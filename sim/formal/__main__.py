@@ -20,7 +20,7 @@ def main() -> None:
 
     def run(name: str) -> tuple[str, str, float]:
         begin = time.monotonic()
-        return name, prove(name, Path("build/formal")), time.monotonic() - begin
+        return name, prove(PROOFS[name], Path("build/formal", name)), time.monotonic() - begin
 
     with ThreadPoolExecutor(2) as pool:
         for name, result, seconds in pool.map(run, names):

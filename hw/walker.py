@@ -31,7 +31,8 @@ class Walker(wiring.Component):
 
     All cores work on the same position, lane group, pass and tap, each in its own time step, so one walker serves them
     all: it reads the same address of every bank and hands each core its own word. It fetches one word per core and
-    cycle, and takes one more cycle at the end of each pass and of each position. A share without a set bit is not queued,
+    cycle, and takes one more cycle at the end of each pass and of each position (more where the passes are so short that the
+    search for the next one takes longer). A share without a set bit is not queued,
     except the last of a pass. The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that at
     most ``IN_FLIGHT`` more entries follow.
 
@@ -159,7 +160,7 @@ class Walker(wiring.Component):
             with m.State("WALK"):
                 m.d.comb += [
                     self.blocked.eq(~self.room),
-                    issue.eq(self.room & (~last | found)),
+                    issue.eq(self.room & (~last | found | final_pass)),  # else the last word says the shift
                     self.fetched.eq(issue),
                 ]
                 with m.If(issue):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -53,3 +55,15 @@ class JobArbiter(wiring.Component):
         with m.If(self.data.valid & self.data.ready & self.data.payload.last):
             m.d.sync += routing.eq(0)
         return m
+
+    @staticmethod
+    def model(turns: Iterable[int], data: Iterable[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+        """Twin: the beats (data, ``last``) of each requester, from the owners of the jobs in order and the engine's beats."""
+        sides: list[list[tuple[int, int]]] = [[], []]
+        beats = iter(data)
+        for owner in turns:
+            for beat in beats:
+                sides[owner].append(beat)
+                if beat[1]:
+                    break
+        return sides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -72,4 +73,4 @@ class Bursts(wiring.Component):
         first, end = job["addr"] // config.axi_bytes, job["addr"] // config.axi_bytes + job["beats"]
         bounds = [first, *range((first // MAX_BURST + 1) * MAX_BURST, end, MAX_BURST), end]
         return [{"addr": low * config.axi_bytes, "len": high - low - 1, "last": int(high == end)}
-                for low, high in zip(bounds, bounds[1:], strict=False)]
+                for low, high in pairwise(bounds)]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from golden.spec.descriptor import BYTES, FIELDS, LIMITS, MAGIC, WORDS, Opcode
+from golden.spec.descriptor import BYTES, FIELDS, LIMITS, MAGIC, WORDS, DescriptorError, Opcode, check_limits, decode
 from hw.bus import WeightWrite, descriptor_layout, param_write
-from hw.gearbox import Widen
+from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
+from hw.read_dma import ReadDma
+
+
+@dataclass
+class Load:
+    """A descriptor, and what is loaded for it (twins only)."""
+
+    descriptor: dict[str, int]
+    rows: list[tuple[int, int, int]]  #: bank, row, data
+    params: list[tuple[int, int]]  #: address, data
 
 
 class Loader(wiring.Component):
@@ -176,3 +189,25 @@ class Loader(wiring.Component):
         with m.If(self.jobs.valid & self.jobs.ready):
             m.d.sync += self.jobs.valid.eq(0)
         return m
+
+    @staticmethod
+    def model(config: Config, program: int, segment: int, memory: Mapping[int, int]) -> tuple[list[Load], bool]:
+        """Twin: a program from memory by beat number, up to END or an illegal descriptor; whether it was END."""
+        c, loads = config, list[Load]()
+
+        def image(offset: int, count: int, bits: int) -> list[int]:
+            job = {"addr": segment + offset, "beats": count * bits // c.axi_bits}
+            return Widen.model([word for word, _ in ReadDma.model(c, [job], memory)], c.axi_bits, bits)
+
+        while not loads or loads[-1].descriptor["opcode"] != Opcode.END:
+            try:
+                beats = image(program + len(loads) * BYTES, BYTES // c.axi_bytes, c.axi_bits)
+                d = decode(Narrow.model(beats, c.axi_bits, 32))
+                check_limits(d, c.lanes, c.head_max)
+            except DescriptorError:
+                return loads, False
+            rows = image(d["weight_addr"], d["weight_rows"], c.row_bits)
+            params = image(d["param_addr"], d["param_beats"], c.param_beat_bits)
+            loads.append(Load(d, [(i % c.issue, d["weight_base"] + i // c.issue, row) for i, row in enumerate(rows)],
+                              [(d["param_base"] + i, beat) for i, beat in enumerate(params)]))
+        return loads, True

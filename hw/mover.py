@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,6 +14,17 @@ from golden.spec.descriptor import Opcode
 from hw.bus import SpikeRead, SpikeWrite, Unit, descriptor_layout, u_read, u_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
+from hw.read_dma import ReadDma
+from hw.write_dma import WriteDma
+
+
+@dataclass
+class Moves:
+    """What a LOAD or STORE writes, in order (twins only)."""
+
+    spikes: list[tuple[int, int, int]]  #: bank, address, word
+    u: list[tuple[int, int]]  #: address, beat
+    memory: list[tuple[int, int]]  #: number of the AXI beat, data
 
 
 class Mover(wiring.Component):
@@ -129,3 +143,21 @@ class Mover(wiring.Component):
                     m.d.comb += self.unit.done.eq(1)
                     m.next = "IDLE"
         return m
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], segments: Sequence[int], memory: Mapping[int, int],
+              banks: Sequence[Sequence[int]], u: Sequence[int]) -> Moves:
+        """Twin: the writes of a descriptor, from memory by beat number, the spike banks and the residual memory."""
+        c, run = config, d["step_stride"]
+        bits = c.u_beat_bits if d["space"] else c.word
+        job = {"addr": segments[d["segment"]] + d["offset"], "beats": d["count"] * bits // c.axi_bits}
+        if d["space"]:
+            places = [(0, d["base"] + i) for i in range(d["count"])]
+        else:
+            places = [(i // run % c.cores, d["base"] + i // (run * c.cores) * run + i % run) for i in range(d["count"])]
+        if d["opcode"] == Opcode.STORE:
+            words = [u[at] if d["space"] else banks[bank][at] for bank, at in places]
+            return Moves([], [], WriteDma.model(c, [job], Narrow.model(words, bits, c.axi_bits)))
+        words = Widen.model([word for word, _ in ReadDma.model(c, [job], memory)], c.axi_bits, bits)
+        loaded = [(bank, at, word) for (bank, at), word in zip(places, words, strict=True)]
+        return Moves([], [(at, word) for _, at, word in loaded], []) if d["space"] else Moves(loaded, [], [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -119,3 +121,24 @@ class RegisterBank(wiring.Component):
         with m.If(self.start):
             m.d.sync += [x.eq(0) for x in (cycles, beats_read, beats_written, saturations)]
         return m
+
+    @staticmethod
+    def model(config: Config, accesses: Iterable[tuple[int, int | None, int]]) -> tuple[list[tuple[int, int]], list[str]]:
+        """Twin at rest: data and response of each access (address, value or None to read, strobe), and the orders given."""
+        digest = {f"DIGEST{i}": int(config.digest[8 * i:8 * i + 8], 16) for i in range(4)}
+        values = {**dict.fromkeys(REGISTERS, 0), "ID": ID_VALUE, "VERSION": VERSION, **digest}
+        names = {register.address: name for name, register in REGISTERS.items()}
+        answers, orders = [], []
+        for address, value, strobe in accesses:
+            name = names.get(address & ~3)
+            if name is None or (value is not None and REGISTERS[name].access == "ro"):
+                answers.append((0, SLVERR))
+                continue
+            answers.append((values[name] if value is None else 0, OKAY))
+            if value is not None:
+                mask = sum(0xFF << (8 * i) for i in range(4) if strobe >> i & 1) & (1 if name == "IRQ_ENABLE" else 0xFFFFFFFF)
+                if name != "CONTROL":
+                    values[name] = values[name] & ~mask | value & mask
+                elif value & mask & (START | ABORT):
+                    orders.append("abort" if value & mask & ABORT else "start")
+        return answers, orders

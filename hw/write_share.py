@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -13,7 +16,8 @@ from hw.jobs import jobs
 class WriteShare(wiring.Component):
     """Grants the write engine to one of two for a whole job, until its last response has come.
 
-    A job waits one cycle for its grant. Requester 0 wins when both ask.
+    A job waits one cycle for its grant. Requester 0 wins when both ask. A requester offers the words of its next job after
+    ``written``.
 
     Ports
     -----
@@ -51,3 +55,9 @@ class WriteShare(wiring.Component):
         with m.If(self.written):
             m.d.sync += routing.eq(0)
         return m
+
+    @staticmethod
+    def model(turns: Iterable[tuple[int, int]], words: Sequence[Iterable[int]]) -> list[int]:
+        """Twin: the engine's words, from owner and beats of each job in order and the words of each requester."""
+        left = [iter(x) for x in words]
+        return [word for owner, beats in turns for word in islice(left[owner], beats)]

@@ -32,6 +32,18 @@ def random_jobs(c: Config, count: int) -> list[dict[str, int]]:
     return jobs
 
 
+async def _bursts(dut: Any, bench: Bench, c: Config, case: str) -> None:
+    jobs = random_jobs(c, 8)
+    expected = [burst for job in jobs for burst in Bursts.model(c, job)]
+    source, sink = Source(dut, "bursts_jobs", random.choice(RATES)), Sink(dut, "bursts_bursts", random.choice(RATES))
+    source.send(pack(job_layout(), job) for job in jobs)
+    bench.agents = [source, sink]
+    await bench.until(sink.has(len(expected)), 50_000, f"burst {len(expected)}")
+    for _ in range(10):
+        await bench.tick()
+    assert [unpack(burst_layout(), x) for x in sink.items] == expected, f"{case}: {jobs}"
+
+
 @cocotb.test()
 async def bursts(dut: Any) -> None:
     """The bursts of random jobs."""
@@ -40,15 +52,29 @@ async def bursts(dut: Any) -> None:
     bench = Bench(dut)
     await bench.reset()
     for number in range(count):
-        jobs = random_jobs(c, 8)
-        expected = [burst for job in jobs for burst in Bursts.model(c, job)]
-        source, sink = Source(dut, "bursts_jobs", random.choice(RATES)), Sink(dut, "bursts_bursts", random.choice(RATES))
-        source.send(pack(job_layout(), job) for job in jobs)
-        bench.agents = [source, sink]
-        await bench.until(lambda s=sink, e=expected: len(s.items) >= len(e), 50_000, f"burst {len(expected)}")
-        for _ in range(10):
-            await bench.tick()
-        assert [unpack(burst_layout(), x) for x in sink.items] == expected, f"case {number} (seed {seed}): {jobs}"
+        await _bursts(dut, bench, c, f"case {number} (seed {seed})")
+
+
+async def _reads(dut: Any, bench: Bench, c: Config, case: str) -> None:
+    jobs = random_jobs(c, 8)
+    memory, rules = AxiMemory(dut, "read_axi", c.axi_bits, random.choice(RATES)), Rules(dut, "read_axi", c.axi_bits)
+    beats = [job["addr"] // c.axi_bytes + i for job in jobs for i in range(job["beats"])]
+    memory.words = {beat: random.getrandbits(c.axi_bits) for beat in beats}
+    memory.bad = set(random.sample(beats, min(len(beats), random.randint(0, 3))))
+    expected = ReadDma.model(c, jobs, memory.words)
+    source, sink = Source(dut, "read_jobs", random.choice(RATES)), Sink(dut, "read_data", random.choice(RATES))
+    source.send(pack(job_layout(), job) for job in jobs)
+    errors, idle = Probe(dut, "read_error"), Probe(dut, "read_idle")
+    bench.agents = [source, sink, memory, rules, errors, idle]
+    await bench.until(sink.has(len(expected)), 100_000, f"beat {len(expected)}")
+    for _ in range(10):
+        await bench.tick()
+    what = f"{case}: {jobs}"
+    found = [unpack(beat_layout(c.axi_bits), x) for x in sink.items]
+    assert [(x["data"], x["last"]) for x in found] == expected, what
+    assert rules.bursts == [(b["addr"], b["len"] + 1) for job in jobs for b in Bursts.model(c, job)], what
+    assert errors.total == sum(beat in memory.bad for beat in beats), what
+    assert rules.settled() and idle.value, what
 
 
 @cocotb.test()
@@ -59,25 +85,33 @@ async def reads(dut: Any) -> None:
     bench = Bench(dut)
     await bench.reset()
     for number in range(count):
-        jobs = random_jobs(c, 8)
-        memory, rules = AxiMemory(dut, "read_axi", c.axi_bits, random.choice(RATES)), Rules(dut, "read_axi", c.axi_bits)
-        beats = [job["addr"] // c.axi_bytes + i for job in jobs for i in range(job["beats"])]
-        memory.words = {beat: random.getrandbits(c.axi_bits) for beat in beats}
-        memory.bad = set(random.sample(beats, min(len(beats), random.randint(0, 3))))
-        expected = ReadDma.model(c, jobs, memory.words)
-        source, sink = Source(dut, "read_jobs", random.choice(RATES)), Sink(dut, "read_data", random.choice(RATES))
-        source.send(pack(job_layout(), job) for job in jobs)
-        errors, idle = Probe(dut, "read_error"), Probe(dut, "read_idle")
-        bench.agents = [source, sink, memory, rules, errors, idle]
-        await bench.until(lambda s=sink, e=expected: len(s.items) >= len(e), 100_000, f"beat {len(expected)}")
-        for _ in range(10):
-            await bench.tick()
-        what = f"case {number} (seed {seed}): {jobs}"
-        found = [unpack(beat_layout(c.axi_bits), x) for x in sink.items]
-        assert [(x["data"], x["last"]) for x in found] == expected, what
-        assert rules.bursts == [(b["addr"], b["len"] + 1) for job in jobs for b in Bursts.model(c, job)], what
-        assert errors.total == sum(beat in memory.bad for beat in beats), what
-        assert rules.settled() and idle.value, what
+        await _reads(dut, bench, c, f"case {number} (seed {seed})")
+
+
+async def _writes(dut: Any, bench: Bench, c: Config, case: str) -> None:
+    jobs = random_jobs(c, 6)
+    memory, rules = AxiMemory(dut, "write_axi", c.axi_bits, random.choice(RATES)), Rules(dut, "write_axi", c.axi_bits)
+    words = [random.getrandbits(c.axi_bits) for job in jobs for _ in range(job["beats"])]
+    expected = WriteDma.model(c, jobs, words)
+    job_source, word_source = (Source(dut, f"write_{x}", random.choice(RATES)) for x in ("jobs", "data"))
+    word_source.send(words)
+    done, errors, idle = (Probe(dut, f"write_{x}") for x in ("done", "error", "idle"))
+    bench.agents = [job_source, word_source, memory, rules, done, errors, idle]
+    what, end = f"{case}: {jobs}", 0
+    for n, job in enumerate(jobs):
+        end += job["beats"]
+        last = job["addr"] // c.axi_bytes + job["beats"] - 1  # a burst answers as its last beat
+        memory.bad = {last} if random.random() < 0.3 else set()
+        before = errors.total
+        job_source.send([pack(job_layout(), job)])
+        await bench.tick()
+        await bench.until(lambda: bool(done.value), 50_000, f"done of job {n}")
+        assert memory.log == expected[:end], f"{what}: job {n}"
+        assert errors.total - before == len(memory.bad), f"{what}: job {n}"
+    for _ in range(10):
+        await bench.tick()
+    assert done.total == len(jobs) and rules.settled() and idle.value, what
+    assert rules.bursts == [(b["addr"], b["len"] + 1) for job in jobs for b in Bursts.model(c, job)], what
 
 
 @cocotb.test()
@@ -88,25 +122,4 @@ async def writes(dut: Any) -> None:
     bench = Bench(dut)
     await bench.reset()
     for number in range(count):
-        jobs = random_jobs(c, 6)
-        memory, rules = AxiMemory(dut, "write_axi", c.axi_bits, random.choice(RATES)), Rules(dut, "write_axi", c.axi_bits)
-        words = [random.getrandbits(c.axi_bits) for job in jobs for _ in range(job["beats"])]
-        expected = WriteDma.model(c, jobs, words)
-        job_source, word_source = (Source(dut, f"write_{x}", random.choice(RATES)) for x in ("jobs", "data"))
-        word_source.send(words)
-        done, errors, idle = (Probe(dut, f"write_{x}") for x in ("done", "error", "idle"))
-        bench.agents = [job_source, word_source, memory, rules, done, errors, idle]
-        what, end = f"case {number} (seed {seed}): {jobs}", 0
-        for n, job in enumerate(jobs):
-            end += job["beats"]
-            last = job["addr"] // c.axi_bytes + job["beats"] - 1  # a burst answers as its last beat
-            memory.bad = {last} if random.random() < 0.3 else set()
-            before = errors.total
-            job_source.send([pack(job_layout(), job)])
-            await bench.until(lambda n=n: done.total > n, 50_000, f"done of job {n}")
-            assert memory.log == expected[:end], f"{what}: job {n}"
-            assert errors.total - before == len(memory.bad), f"{what}: job {n}"
-        for _ in range(10):
-            await bench.tick()
-        assert done.total == len(jobs) and rules.settled() and idle.value, what
-        assert rules.bursts == [(b["addr"], b["len"] + 1) for job in jobs for b in Bursts.model(c, job)], what
+        await _writes(dut, bench, c, f"case {number} (seed {seed})")

@@ -19,7 +19,7 @@ async def _run(bench: Bench, dut: Any, part: str, ends: tuple[str, str], short: 
     sink = Sink(dut, f"{part}_{ends[1]}", random.choice([1.0, 0.5, 0.1]))
     source.send(items)
     bench.agents = [source, sink, Wire(dut, f"{part}_short", int(short))]
-    await bench.until(lambda: len(sink.items) >= count, 100_000, f"item {count}")
+    await bench.until(sink.has(count), 100_000, f"item {count}")
     for _ in range(20):
         await bench.tick()
     assert source.sent == len(items)

@@ -10,8 +10,11 @@ from amaranth.lib.wiring import Out, connect, flipped
 
 from golden.spec.config import Config
 from hw.arbiter import JobArbiter
+from hw.axi import AxiRead, AxiWrite
 from hw.bursts import Bursts
 from hw.gearbox import Narrow, Widen
+from hw.loader import Loader
+from hw.mover import Mover
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
 from hw.write_share import WriteShare
@@ -36,7 +39,9 @@ def gearboxes(config: Config) -> Beside:
     """The gearboxes of loader and mover, with all their widths."""
     c = config
     images, tensors = (c.row_bits, c.param_beat_bits), (c.word, c.u_beat_bits)
-    return Beside({"widen": Widen(c.axi_bits, max(images), min(images)), "narrow": Narrow(max(tensors), c.axi_bits, min(tensors))})
+    return Beside({
+        "widen": Widen(c.axi_bits, max(images), min(images)), "narrow": Narrow(max(tensors), c.axi_bits, min(tensors)),
+    })
 
 
 def engines(config: Config) -> Beside:
@@ -47,3 +52,50 @@ def engines(config: Config) -> Beside:
 def shares(config: Config) -> Beside:
     """What lets two use an engine."""
     return Beside({"read": JobArbiter(config), "write": WriteShare(config)})
+
+
+class OnBus(wiring.Component):
+    """Loader or mover on DMA engines of its own: its other ports under their names, and ``axi_read``, ``axi_write``."""
+
+    def __init__(self, block: Loader | Mover) -> None:
+        self.block = block
+        mover, bits = isinstance(block, Mover), block.config.axi_bits
+        self.reads = ("read_jobs", "read_data") if mover else ("jobs", "data")
+        inside = {*self.reads, *(("write_jobs", "write_data", "written") if mover else ())}
+        self.outside = [name for name in block.signature.members if name not in inside]
+        super().__init__({
+            **{name: block.signature.members[name] for name in self.outside}, "axi_read": Out(AxiRead(bits)),
+            **({"axi_write": Out(AxiWrite(bits))} if mover else {}),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        block, members = self.block, self.signature.members
+        m.submodules.block = block
+        for name in self.outside:
+            ours, theirs = getattr(self, name), getattr(block, name)
+            if members[name].is_signature:
+                connect(m, theirs, flipped(ours))
+            else:
+                m.d.comb += ours.eq(theirs) if members[name].flow == Out else theirs.eq(ours)
+        m.submodules.read = read = ReadDma(block.config)
+        connect(m, getattr(block, self.reads[0]), read.jobs)
+        connect(m, read.data, getattr(block, self.reads[1]))
+        connect(m, read.axi, flipped(self.axi_read))
+        if isinstance(block, Mover):
+            m.submodules.write = write = WriteDma(block.config)
+            connect(m, block.write_jobs, write.jobs)
+            connect(m, block.write_data, write.data)
+            connect(m, write.axi, flipped(self.axi_write))
+            m.d.comb += block.written.eq(write.done)
+        return m
+
+
+def loader(config: Config) -> OnBus:
+    """The loader and its engine."""
+    return OnBus(Loader(config))
+
+
+def mover(config: Config) -> OnBus:
+    """The mover and its engines."""
+    return OnBus(Mover(config))

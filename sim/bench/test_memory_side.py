@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hw.registers import RegisterBank
 from sim.bench import systems
 from sim.lib.runner import CONFIGS, run
 
@@ -14,6 +15,10 @@ from sim.lib.runner import CONFIGS, run
 BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
     "gearbox": (systems.gearboxes, 60, "small", 20),
     "dma": (systems.engines, 40, "small", 10),
+    "shares": (systems.shares, 60, "small", 20),
+    "loader": (systems.loader, 60, "small", 20),
+    "mover": (systems.mover, 150, "small", 40),
+    "registers": (RegisterBank, 1000, "small", 300),
 }
 
 

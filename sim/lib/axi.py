@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sim.lib.clock import Bench, Port
@@ -94,12 +94,12 @@ class Rules:
 class AxiMemory:
     """Memory behind the AXI4 port ``prefix``; each channel moves with probability ``rate`` in a cycle, answers keep their order.
 
-    What was never written reads as random bits.
+    What was never written reads as random bits. Two ports may share ``words``: beats by number (address / beat bytes).
     """
 
-    def __init__(self, dut: Any, prefix: str, bits: int, rate: float = 1.0) -> None:
+    def __init__(self, dut: Any, prefix: str, bits: int, rate: float = 1.0, words: dict[int, int] | None = None) -> None:
         self.size, self.bits, self.rate = bits // 8, bits, rate
-        self.words: dict[int, int] = {}  #: beats by number: address / size
+        self.words = {} if words is None else words
         self.bad: set[int] = set()  #: beats that answer with an error
         self.log: list[tuple[int, int]] = []  #: beats written, in order
         self.reads: deque[tuple[int, int]] = deque()
@@ -110,6 +110,13 @@ class AxiMemory:
                  "awvalid", "awready", "wdata", "wlast", "wvalid", "wready", "bresp", "bvalid", "bready")
         self.port = {name: Port(dut, f"{prefix}_{name}") for name in names}
         self.offer_r = self.offer_b = False
+
+    def put(self, address: int, items: Iterable[int], bits: int) -> None:
+        """Store items of ``bits`` bits one behind the other."""
+        data = b"".join(item.to_bytes(bits // 8, "little") for item in items)
+        assert address % self.size == 0 and len(data) % self.size == 0
+        for i in range(0, len(data), self.size):
+            self.words[(address + i) // self.size] = int.from_bytes(data[i:i + self.size], "little")
 
     def _moves(self) -> bool:
         return random.random() < self.rate
@@ -155,7 +162,10 @@ class AxiMemory:
 
 
 class Host:
-    """AXI4-Lite manager on port ``prefix``: one access at a time, address and data of a write in any order, slow to take answers."""
+    """AXI4-Lite manager on port ``prefix``: one access at a time; address and data of a write in any order.
+
+    ``rate`` is the probability that a channel moves in a cycle.
+    """
 
     def __init__(self, dut: Any, bench: Bench, prefix: str = "axil", rate: float = 1.0) -> None:
         self.bench, self.rate = bench, rate

@@ -54,6 +54,10 @@ class Sink:
         self.items: list[int] = []
         self.waiting: int | None = None
 
+    def has(self, count: int) -> Callable[[], bool]:
+        """A condition to wait for: that many items have come."""
+        return lambda: len(self.items) >= count
+
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
         self.ready.set(int(random.random() < self.rate))

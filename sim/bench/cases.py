@@ -285,11 +285,14 @@ def hamming(rng: np.random.Generator, c: Config) -> Case:
     head_mask = 0xFF & ~(head - 1) if head & (head - 1) == 0 else 0
     words = -(-width // c.word)
     dot = bool(rng.random() < 0.3)
-    positions, steps = draw(1, 9), draw(1, 3)
-    tokens = positions * steps * c.cores
+    positions, steps = draw(1, 9) if rng.random() < 0.8 else draw(30, 60), draw(1, 3)
     bank_tokens = positions * steps
     first_word = draw(0, 1)
     total_words = first_word + words + draw(0, 1)
+    while 2 * bank_tokens * total_words + 60 > c.spike_words:
+        positions //= 2
+        bank_tokens = positions * steps
+    tokens = bank_tokens * c.cores
     density_k, density_v = rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], 2)
     shape = (steps * c.cores, 1, positions, 1, total_words * c.word)
     k, v = (rng.random(shape) < density_k), (rng.random(shape) < density_v)

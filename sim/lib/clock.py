@@ -104,11 +104,14 @@ class Wire:
 
 
 class Probe:
-    """An output: its value in the last cycle, the sum over all cycles, the number of cycles in which it was not 0."""
+    """An output: its value in the last cycle, the sum over all cycles, the number of cycles in which it was not 0, and the
+    most cycles in a row in which it was 0.
+    """
 
     def __init__(self, dut: Any, name: str) -> None:
         self.port = Port(dut, name)
         self.value, self.total, self.count = 0, 0, 0
+        self.longest, self.zeros = 0, 0
 
     def drive(self) -> None:
         """See `Agent`."""
@@ -118,6 +121,8 @@ class Probe:
         self.value = self.port.get()
         self.total += self.value
         self.count += self.value != 0
+        self.zeros = 0 if self.value else self.zeros + 1
+        self.longest = max(self.longest, self.zeros)
 
     def reached(self, total: int) -> Callable[[], bool]:
         """Whether the sum is that high."""

@@ -29,7 +29,6 @@ $(READY): pyproject.toml
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && apt-get install -qy $$missing; \
 	  else echo "install them, then run make setup again: sudo apt-get install$$missing"; exit 1; fi; fi
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --upgrade pip
 	$(PY) -m pip install -q -e .
 	@touch $@
 

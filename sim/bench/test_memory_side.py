@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hw.control import Control
 from hw.registers import RegisterBank
 from sim.bench import systems
 from sim.lib.runner import CONFIGS, run
@@ -19,6 +20,7 @@ BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
     "loader": (systems.loader, 60, "small", 20),
     "mover": (systems.mover, 150, "small", 40),
     "registers": (RegisterBank, 1000, "small", 300),
+    "control": (Control, 60, "small", 15),
 }
 
 

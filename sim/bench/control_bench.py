@@ -1,0 +1,189 @@
+"""`hw.control.Control` against the twins of its parts: random programs, good and damaged; stand-ins as compute units."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+
+from golden.spec.config import Config
+from golden.spec.descriptor import Opcode, encode
+from golden.spec.registers import BUSY, DONE, FAILED, REGISTERS, START, STATISTICS, STATISTICS_BYTES, ErrorCode
+from hw.bus import descriptor_layout
+from hw.loader import Load, Loader
+from hw.mover import Mover
+from sim.bench.loader_bench import damaged, random_fields
+from sim.bench.mover_bench import random_move
+from sim.lib.axi import AxiMemory, Host, Rules
+from sim.lib.clock import Bench, Port, Probe
+from sim.lib.memory import Memory, SpikeBanks
+from sim.lib.pack import unpack
+from sim.lib.runner import settings
+
+RATES = (1.0, 0.5, 0.2)
+COUNTERS = ("adds", "results", "busy", "starved", "blocked")
+
+
+class Units:
+    """Stand-ins for LINEAR and HAMMING, which take a random time and count random events.
+
+    Each checks that its weights and parameters are in place when it starts, and that nothing is loaded that must wait.
+    """
+
+    def __init__(self, dut: Any, config: Config) -> None:
+        peak = config.cores * config.issue * config.lanes
+        self.high = {**dict.fromkeys(COUNTERS, 1), "adds": peak, "saturations": config.neuron_lanes}
+        self.port = {name: Port(dut, name) for name in (*self.high, "flush", "descriptor")}
+        self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in ("linear", "hamming") for x in ("start", "done", "progress")}
+        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
+        self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
+        self.cycle = self.number = self.started = self.descriptor = 0
+        self.running: str | None = None
+        self.begin([])
+
+    def begin(self, loads: list[Load]) -> None:
+        """Expect a program."""
+        self.loads = loads
+        self.order = [i for i, load in enumerate(loads) if load.descriptor["opcode"] in (Opcode.LINEAR, Opcode.HAMMING)]
+        self.rows: list[tuple[int, ...]] = []
+        self.params: list[tuple[int, ...]] = []
+        self.records: dict[int, dict[str, int]] = {}  #: what is counted, by number of the descriptor
+        self.saturations = self.left = 0
+        self.tail = False  # the cycle after ``done`` counts
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        self.cycle += 1
+        for name in ("linear", "hamming"):
+            self.unit[name, "done"].set(int(self.running == name and self.left == 0))
+            self.unit[name, "progress"].set(int(self.running == name))
+        counts = self.running is not None or self.tail
+        for name, high in self.high.items():
+            value = random.randint(0, high) if counts else 0
+            self.port[name].set(value)
+            if name == "saturations":
+                self.saturations += value
+            elif counts:
+                self.records[self.number][name] += value
+        self.tail = False
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        for ports, log in ((self.row, self.rows), (self.param, self.params)):
+            if ports[0].get():
+                assert self.running != "hamming", "a load while HAMMING runs"
+                assert not self.running or self.loads[self.number + 1].descriptor["prefetch"], "a load that has to wait"
+                log.append(tuple(x.get() for x in ports[1:]))
+        if self.running:
+            assert self.port["descriptor"].get() == self.descriptor, "the descriptor changed"
+            if self.left == 0:
+                self.records[self.number]["cycles"] = self.cycle - self.started + 1
+                self.running, self.tail = None, True
+            self.left -= 1
+        for name in ("linear", "hamming"):
+            if self.unit[name, "start"].get():
+                assert not self.running and self.order, f"{name} starts"
+                self.running, self.started, self.left = name, self.cycle, random.choice([0, 5, random.randint(0, 400)])
+                self.number, self.descriptor = self.order.pop(0), self.port["descriptor"].get()
+                self.records[self.number] = dict.fromkeys(COUNTERS, 0)
+                done = self.loads[:self.number + 1]
+                assert unpack(descriptor_layout(), self.descriptor) == done[-1].descriptor, f"descriptor {self.number}"
+                assert name == Opcode(done[-1].descriptor["opcode"]).name.lower()
+                assert self.rows == [row for load in done for row in load.rows], f"weight rows of descriptor {self.number}"
+                assert self.params == [x for load in done for x in load.params], f"parameters of descriptor {self.number}"
+        assert not (self.running and self.port["flush"].get()), "reset while a unit runs"
+
+
+async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, spikes: SpikeBanks, u: Memory, case: str) -> None:
+    irq = Probe(dut, "irq")
+    read = AxiMemory(dut, "axi_read", c.axi_bits, random.choice(RATES))
+    write = AxiMemory(dut, "axi_write", c.axi_bits, random.choice(RATES), read.words)
+    rules = [Rules(dut, x, c.axi_bits) for x in ("axi_read", "axi_write")]
+    bases = [0x1000000 * k + 4096 * random.randint(0, 200) for k in range(4)]
+    program = 0x8000 + 128 * random.randint(0, 99)
+
+    opcodes = [random.choice([x for x in Opcode if x]) for _ in range(random.randint(0, 8))] + [Opcode.END]
+    descriptors = []
+    for opcode in opcodes:
+        d = random_fields(c, opcode)
+        if opcode in (Opcode.LOAD, Opcode.STORE):
+            d |= random_move(c) | {"opcode": opcode}
+            d["offset"] += 1024  # behind the records
+            bits = c.u_beat_bits if d["space"] else c.word
+            read.put(bases[d["segment"]] + d["offset"], (random.getrandbits(bits) for _ in range(d["count"])), bits)
+        for address, items, bits in (("weight_addr", 40, c.row_bits), ("param_addr", 6, c.param_beat_bits)):
+            read.put(bases[0] + d[address], (random.getrandbits(bits) for _ in range(items)), bits)
+        descriptors.append(encode(opcode, {name: value for name, value in d.items() if name != "opcode"}))
+    if random.random() < 0.3:
+        at = random.randrange(len(descriptors))
+        descriptors[at] = damaged(descriptors[at])
+    read.put(bases[0] + program, (word for words in descriptors for word in words), 32)
+
+    loads, well = Loader.model(c, program, bases[0], read.words)
+    memory, banks, beats = dict(read.words), [list(x) for x in spikes.banks], list(u.words)
+    for load in loads:
+        if load.descriptor["opcode"] in (Opcode.LOAD, Opcode.STORE):
+            moves = Mover.model(c, load.descriptor, bases, memory, banks, beats)
+            memory.update(moves.memory)
+            for bank, addr, word in moves.spikes:
+                banks[bank][addr] = word
+            for addr, word in moves.u:
+                beats[addr] = word
+    count = len(loads) - well  # END has no record
+    first = bases[3] // c.axi_bytes
+    size = STATISTICS_BYTES // c.axi_bytes
+    what = f"{case}: {[x.name for x in opcodes]}, {len(loads)} good"
+
+    units.begin(loads)
+    bench.agents = [host, read, write, *rules, spikes, u, units, irq]
+    for name, value in {"PROGRAM": program, "WATCHDOG": random.choice([0, 2000]), "IRQ_ENABLE": 1,
+                        **{f"SEGMENT{i}": base for i, base in enumerate(bases)}}.items():
+        assert await host.write(REGISTERS[name].address, value) == 0
+
+    async def value_of(name: str) -> int:
+        value, response = await host.read(REGISTERS[name].address)
+        assert response == 0
+        return value
+
+    assert await host.write(REGISTERS["CONTROL"].address, START) == 0
+    await bench.tick()  # the interrupt of the run before goes
+    await bench.until(lambda: bool(irq.value), 200_000, f"{what}: the end")
+    assert await value_of("STATUS") == (DONE if well else FAILED), what
+    assert await value_of("ERROR") == (0 if well else ErrorCode.DESCRIPTOR | len(loads) << 16), what
+    assert all(x.settled() for x in rules), what
+
+    records = []
+    for i in range(count):
+        record = sum(read.words[first + i * size + k] << (k * c.axi_bits) for k in range(size))
+        words = [record >> (32 * k) & 0xFFFFFFFF for k in range(STATISTICS_BYTES // 4)]
+        assert not any(words[len(STATISTICS):]), f"{what}: record {i} is not padded with zeros"
+        records.append(dict(zip(STATISTICS, words, strict=False)))
+        expected = {"layer": i, **units.records.get(i, dict.fromkeys(COUNTERS, 0))}
+        assert {name: records[i][name] for name in expected} == expected, f"{what}: record {i}"
+    memory.update({x: read.words[x] for x in range(first, first + count * size)})
+    assert read.words == memory and spikes.banks == banks and u.words == beats, f"{what}: memories"
+    assert not units.order and units.rows == [row for load in loads for row in load.rows], f"{what}: weight rows"
+    assert units.params == [param for load in loads for param in load.params], f"{what}: parameters"
+    assert sum(r["cycles"] + r["wait"] for r in records) <= await value_of("CYCLES_LO"), what
+    assert await value_of("READ_BEATS") == sum(n for _, n in rules[0].bursts), what
+    assert await value_of("WRITE_BEATS") == sum(n for _, n in rules[1].bursts) == len(write.log), what
+    assert await value_of("SATURATIONS") == units.saturations, what
+    assert await host.write(REGISTERS["IRQ_ENABLE"].address, 0) == 0
+    assert not irq.value and not await value_of("STATUS") & BUSY
+
+
+@cocotb.test()
+async def programs(dut: Any) -> None:
+    """Memories, registers, statistics and the order of all that happens are the twins'."""
+    c, count, seed = settings()
+    random.seed(seed)
+    spikes = SpikeBanks(dut, c, "spike_read", "spike_write")
+    spikes.banks = [[random.getrandbits(c.word) for _ in bank] for bank in spikes.banks]
+    u = Memory(dut, [random.getrandbits(c.u_beat_bits) for _ in range(c.u_beats)], c.u_beat_bits, "u_read", "u_write")
+    units = Units(dut, c)
+    bench = Bench(dut)
+    host = Host(dut, bench, rate=0.5)
+    await bench.reset()
+    for number in range(count):
+        await _program(dut, bench, c, host, units, spikes, u, f"case {number} (seed {seed})")

@@ -21,7 +21,8 @@ def parameter_layout() -> data.StructLayout:
 
 
 class SpikeRead(Signature):
-    """Read port of the spike banks, as seen by the reader: one address for all banks; data one cycle after ``en``."""
+    """Read port of the spike banks, as seen by the reader: one address for all banks; data one cycle after ``en``,
+    held until the next ``en``."""
 
     def __init__(self, config: Config) -> None:
         super().__init__({
@@ -44,7 +45,7 @@ class SpikeWrite(Signature):
 
 
 class MemoryRead(Signature):
-    """Read port of a plain memory, as seen by the reader; data one cycle after ``en``."""
+    """Read port of a plain memory, as seen by the reader; data one cycle after ``en``, held until the next."""
 
     def __init__(self, depth: int, bits: int) -> None:
         super().__init__({"en": Out(1), "addr": Out(clog2(depth)), "data": In(bits)})

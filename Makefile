@@ -38,8 +38,8 @@ doctor: ## every tool with its version, and what to do about a missing one
 test: $(READY) ## golden, software, hardware and the quick part of sim (minutes)
 	$(PY) -m pytest -n 2 -m "not slow"
 
-sim: $(READY) sim-device ## every RTL bench under random stalls, and whole clips through the driver (SEED=n replays)
-	$(if $(SEED),TANDEM_SEED=$(SEED)) $(PY) -m pytest -n 2 sim hw
+sim: $(READY) sim-device ## every RTL bench under random stalls, and whole clips through the driver (a new seed each time; SEED=n replays)
+	TANDEM_SEED=$(or $(SEED),$(shell date +%s)) $(PY) -m pytest -n 2 sim hw
 
 formal: $(READY) ## formal contracts of streams, queue and arbiter
 	$(PY) -m sim.formal

@@ -22,7 +22,8 @@ def parameter_layout() -> data.StructLayout:
 
 class SpikeRead(Signature):
     """Read port of the spike banks, as seen by the reader: one address for all banks; data one cycle after ``en``,
-    held until the next ``en``."""
+    held until the next ``en``.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__({

@@ -64,7 +64,7 @@ verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64),
 bench: $(READY) ## cycles and utilisation of each layer, mean of 16 clips on the Verilated RTL
 	$(PY) -m sim.speed --preset $(PRESET)
 
-train: $(READY) ## float training, then quantisation-aware; writes golden/weights
+train: $(READY) ## float training, then quantisation-aware (8 minutes on one core); writes build/train
 	$(PY) -m golden train
 
 evaluate: $(READY) ## accuracy of float, quantised and integer model on the test split, and the baselines

@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from golden.spec.config import BASE, MICRO, PRESETS, SMALL, Config
+from golden.spec.config import BASE, MICRO, SMALL, Config
 from golden.spec.descriptor import Opcode, encode
 from golden.spec.registers import ABORT, BUSY, DONE, FAILED, REGISTERS, START, STATISTICS, ErrorCode
 from hw.control import Control
@@ -241,53 +241,6 @@ class Job:
         self.check(ctx)
 
 
-@pytest.mark.parametrize("config", PRESETS.values(), ids=lambda c: c.name)
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_program(config: Config, stall: float) -> None:
-    """A program with every opcode, three times; counters in the registers."""
-    bench = Bench(config, new_rng(), stall)
-
-    async def test(ctx: Any) -> None:
-        await bench.set_up(ctx)
-        for _ in range(3):
-            await Job(bench).run_well(ctx)
-        written = await bench.read(ctx, "WRITE_BEATS")
-        read = await bench.read(ctx, "READ_BEATS")
-        bursts = bench.memory.bursts
-        assert written and read and sum(n for _, n in bursts) >= written + read
-        assert await bench.read(ctx, "SATURATIONS") == 2 * bench.linear_cycles
-        records = bench.records(7)
-        cycles = await bench.read(ctx, "CYCLES_LO")
-        assert sum(r["cycles"] + r["wait"] for r in records) <= cycles
-
-    bench.simulate(test)
-
-
-def test_where_words_lie() -> None:
-    """LOAD puts word i in bank (i // run) mod cores, at (i // (run*cores))*run + i mod run."""
-    config = SMALL
-    bench = Bench(config, new_rng(), 0.2)
-    seen: dict[tuple[int, int], int] = {}
-    port = bench.dut.spike_write
-
-    async def watch(ctx: Any) -> None:
-        while True:
-            _, _, mask, bank, addr, data = await ctx.tick().sample(port.mask, port.bank, port.addr, port.data)
-            if mask:
-                seen[bank, addr] = data
-
-    async def test(ctx: Any) -> None:
-        await bench.set_up(ctx)
-        data = fill(bench, SEGMENTS[1], 4 * 24)
-        bench.write_program([encode(Opcode.LOAD, {"count": 24, "step_stride": 3, "base": 100, "segment": 1}),
-                             encode(Opcode.END, {})])
-        assert await bench.run(ctx) == DONE
-        words = [int.from_bytes(data[i:i + 4], "little") for i in range(0, len(data), 4)]
-        assert seen == {(i // 3 % 2, 100 + i // 6 * 3 + i % 3): w for i, w in enumerate(words)}
-
-    simulate(bench.system, test, background=[bench.memory.read, bench.memory.write, bench.units, bench.loads, watch])
-
-
 @pytest.mark.parametrize("prefetch", [0, 1])
 def test_overhead(prefetch: int) -> None:
     """Cycles between one descriptor's end and the next one's start, on a fast bus."""
@@ -303,31 +256,6 @@ def test_overhead(prefetch: int) -> None:
         print("gaps:", gaps, "waits:", [r["wait"] for r in bench.records(4)])
         assert max(gaps) < 8
         assert bench.loaded_during == ({0, 1, 2} if prefetch else set())
-
-    bench.simulate(test)
-
-
-@pytest.mark.parametrize("damage", ["magic", "opcode", "checksum", "limit"])
-def test_illegal_descriptor(damage: str) -> None:
-    """Error 1 at the descriptor's number, after those before it have run and been recorded; then a good run."""
-    bench = Bench(SMALL, new_rng(), 0.3)
-
-    async def test(ctx: Any) -> None:
-        await bench.set_up(ctx)
-        job = Job(bench)
-        job.prepare()
-        words = list(job.encoded[4])
-        if damage == "checksum":
-            words[20] ^= 1 << bench.rng.randrange(32)
-        else:
-            words[0], words[7] = {"magic": (words[0] ^ 1 << 20, words[7]), "opcode": (words[0] | 15, words[7]),
-                                  "limit": (words[0], 0)}[damage]
-            words[31] = -sum(words[:31]) & 0xFFFFFFFF
-        bench.write_program([*job.encoded[:4], words, *job.encoded[5:]])
-        assert await bench.run(ctx) == FAILED
-        assert await bench.read(ctx, "ERROR") == ErrorCode.DESCRIPTOR | 4 << 16
-        assert [r["layer"] for r in bench.records(4)] == [0, 1, 2, 3]
-        await job.run_well(ctx)
 
     bench.simulate(test)
 

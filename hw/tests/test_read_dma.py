@@ -1,51 +1,12 @@
-"""ReadDma against an AXI memory with random stalls."""
+"""Speed of ReadDma, and its end at any moment; what it reads is checked by sim.bench."""
 
 from __future__ import annotations
 
 import pytest
 
-from golden.spec.config import BASE, MICRO, Config
+from golden.spec.config import MICRO
 from hw.read_dma import ReadDma
 from hw.tests.bench import Memory, new_rng, receive, send, simulate
-
-
-@pytest.mark.parametrize("config", [MICRO, BASE], ids=lambda c: c.name)
-@pytest.mark.parametrize("stall_bus,stall_user", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.7), (0.4, 0.4)])
-def test_jobs(config: Config, stall_bus: float, stall_user: float) -> None:
-    """Every beat of every job comes in order, with ``last`` at each job's end; errors are reported and flow on."""
-    rng = new_rng()
-    dut = ReadDma(config)
-    memory = Memory(dut.axi, None, config.axi_bits, rng, stall_bus)
-    size = config.axi_bytes
-    jobs = [{"addr": rng.randrange(1 << 20) * size, "beats": rng.choice([1, 2, 15, 16, 17, 40, 200])} for _ in range(12)]
-    jobs.append({"addr": (1 << 32) - 16 * size, "beats": 16})
-    expected = []
-    for job in jobs:
-        for i in range(job["beats"]):
-            word = memory.words.setdefault(job["addr"] // size + i, rng.getrandbits(config.axi_bits))
-            expected.append((word, int(i == job["beats"] - 1)))
-    memory.bad = set(rng.sample(sorted(memory.words), 3))
-    errors = 0
-
-    async def ask(ctx):
-        await send(ctx, dut.jobs, jobs, rng, stall_user)
-
-    async def take(ctx):
-        got = await receive(ctx, dut.data, len(expected), rng, stall_user)
-        assert [(x.data, x.last) for x in got] == expected
-        await ctx.tick().repeat(3)
-        assert ctx.get(dut.idle)
-
-    async def watch(ctx):
-        nonlocal errors
-        while True:
-            _, _, error = await ctx.tick().sample(dut.error)
-            errors += error
-
-    simulate(dut, ask, take, background=[memory.read, watch])
-    assert errors == len([b for j in jobs for b in range(j["beats"]) if j["addr"] // size + b in memory.bad])
-    if not stall_bus and not stall_user:
-        assert memory.most_outstanding >= 2
 
 
 def test_throughput() -> None:
@@ -66,6 +27,7 @@ def test_throughput() -> None:
             last = valid and beat.last
             cycles += 1
         assert cycles < 335, cycles
+        assert memory.most_outstanding >= 2
 
     simulate(dut, ask, take, background=[memory.read])
 

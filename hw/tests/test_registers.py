@@ -1,15 +1,15 @@
-"""RegisterBank against the register map."""
+"""RegisterBank while a program runs; the register map is checked by sim.bench."""
 
 from __future__ import annotations
 
 from golden.spec.config import SMALL
-from golden.spec.registers import ABORT, ID_VALUE, REGISTERS, START, VERSION, ErrorCode
-from hw.registers import SLVERR, RegisterBank
+from golden.spec.registers import ABORT, REGISTERS, START, ErrorCode
+from hw.registers import RegisterBank
 from hw.tests.bench import new_rng, simulate
 
 
-def test_registers() -> None:
-    """Constants, access rights, byte strobes, unmapped addresses, in random order with random pauses."""
+def test_run() -> None:
+    """Orders, status, counters, interrupt."""
     rng = new_rng()
     dut = RegisterBank(SMALL)
     bus = dut.axil
@@ -56,32 +56,6 @@ def test_registers() -> None:
 
     async def test(ctx):
         address = {name: r.address for name, r in REGISTERS.items()}
-        assert await read(ctx, address["ID"]) == (ID_VALUE, 0)
-        assert await read(ctx, address["VERSION"]) == (VERSION, 0)
-        digest = [(await read(ctx, address[f"DIGEST{i}"]))[0] for i in range(4)]
-        assert "".join(f"{x:08x}" for x in digest) == SMALL.digest
-        values = {name: 0 for name, r in REGISTERS.items() if r.access == "rw"}
-        for _ in range(150):
-            name = rng.choice(list(REGISTERS))
-            value, strobe = rng.getrandbits(32), rng.getrandbits(4)
-            if name in values:
-                mask = sum(0xFF << 8 * i for i in range(4) if strobe >> i & 1)
-                if name == "IRQ_ENABLE":
-                    mask &= 1
-                values[name] = values[name] & ~mask | value & mask
-                assert await write(ctx, address[name], value, strobe) == 0
-                assert await read(ctx, address[name]) == (values[name], 0)
-            elif REGISTERS[name].access == "ro":
-                before = await read(ctx, address[name])
-                assert await write(ctx, address[name], value) == SLVERR
-                assert await read(ctx, address[name]) == before
-        assert ctx.get(dut.segments[2]) == values["SEGMENT2"] and ctx.get(dut.watchdog) == values["WATCHDOG"]
-        for unmapped in range(4 * len(REGISTERS), 256, 4):
-            assert await read(ctx, unmapped) == (0, SLVERR)
-            assert await write(ctx, unmapped, 1) == SLVERR
-        assert orders == []
-
-        # Start, status, counters, interrupt.
         await write(ctx, address["IRQ_ENABLE"], 1)
         await write(ctx, address["CONTROL"], START, strobe=14)
         assert orders == []

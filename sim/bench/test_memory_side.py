@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from golden.spec.config import BASE
 from hw.control import Control
 from hw.registers import RegisterBank
 from sim.bench import systems
-from sim.lib.runner import CONFIGS, run
+from sim.lib import runner
+from sim.lib.runner import run
+
+#: Buses of 32, 64 and 128 bits; words, rows and beats of one to many bus beats.
+CONFIGS = {
+    "micro": runner.CONFIGS["micro"], "small": runner.CONFIGS["small"],
+    "base": replace(BASE, name="base", spike_words=1024, u_beats=1024),
+    "broad": replace(BASE, name="broad", cores=8, issue=8, lanes=32, neuron_lanes=8, word=128, axi_bits=128, spike_words=1024,
+                     u_beats=1024),
+}
 
 #: Component, cases of the full run, configuration of the quick run with its cases.
 BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
     "gearbox": (systems.gearboxes, 60, "small", 20),
     "dma": (systems.engines, 40, "small", 10),
     "shares": (systems.shares, 60, "small", 20),
-    "loader": (systems.loader, 60, "small", 20),
+    "loader": (systems.loader, 300, "small", 100),
     "mover": (systems.mover, 150, "small", 40),
     "registers": (RegisterBank, 1000, "small", 300),
     "control": (Control, 60, "small", 15),

@@ -14,7 +14,8 @@ class Supervisor(wiring.Component):
 
     A run ends with its program, an error or an abort. Then everything is held in reset (``flush``) except the DMA
     engines, which answer what the bus still owes (``stop``) until ``drained``. A start that comes meanwhile waits
-    (``busy``, and the watchdog counts). If memory never answers, an abort while draining resets the engines (``kill``).
+    (``busy``, and the watchdog counts); an abort forgets it. If memory never answers, an abort while draining with no start
+    waiting resets the engines (``kill``).
     ``go`` comes in the cycle after ``start`` where nothing is to be drained.
 
     Ports
@@ -93,8 +94,10 @@ class Supervisor(wiring.Component):
                 m.d.comb += [self.stop.eq(1), self.busy.eq(pending)]
                 with m.If(self.start):
                     m.d.sync += pending.eq(1)
-                with m.If(self.abort):
-                    m.d.sync += [self.kill.eq(1), pending.eq(0)]
+                with m.If(self.abort & pending):
+                    m.d.sync += pending.eq(0)
+                with m.Elif(self.abort):
+                    m.d.sync += self.kill.eq(1)
                     m.next = "REST"
                 with m.Elif(pending & expired):
                     m.d.sync += pending.eq(0)

@@ -87,3 +87,20 @@ def test_watchdog(limit: int) -> None:
         assert ctx.get(dut.go)
 
     simulate(dut, test)
+
+
+def test_abort_of_a_waiting_start() -> None:
+    """It leaves the engines alone: memory that answers gets all that it is owed, however soon runs begin and end."""
+    dut = Supervisor()
+
+    async def test(ctx):
+        for _ in range(3):
+            await pulse(ctx, dut.start)
+            await ctx.tick()
+            await pulse(ctx, dut.abort)
+            assert not ctx.get(dut.busy) and ctx.get(dut.stop) and not ctx.get(dut.kill)
+        await pulse(ctx, dut.drained)
+        await pulse(ctx, dut.start)
+        assert ctx.get(dut.go) and not ctx.get(dut.stop)
+
+    simulate(dut, test)

@@ -204,6 +204,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     banks_after = [list(b) for b in banks]
     peak_x = max(1, int(np.abs(x_neuron).max(initial=0)))
     theta = min(draw(-peak_x // 4, peak_x), (1 << 23) - 1)
+    if chance(0.5):  # exactly reached by some neuron
+        theta = int(rng.choice(x_neuron[0].reshape(-1)))
     if fire:
         spikes = ops.lif(x_neuron, theta)
         for t, yy, xx, g in np.ndindex(spikes.shape[:3] + (groups,)):

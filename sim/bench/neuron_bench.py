@@ -63,7 +63,7 @@ def random_descriptor(c: Config) -> dict[str, int]:
     if d["integrate"]:
         d["out_h"] = d["out_w"] = 1
     else:
-        d["residual"], d["u_write"], d["fire"] = (random.getrandbits(1) for _ in range(3))
+        d["residual"], d["u_write"], d["fire"] = (int(random.random() < p) for p in (0.4, 0.5, 0.8))
     total = d["first_group"] + d["groups"] + random.randint(0, 1)
     d["u_step"] = total * c.beats
     d["u_pos_stride"] = d["steps"] * c.cores * d["u_step"]
@@ -105,6 +105,10 @@ async def writes_of_random_descriptors(dut: Any) -> None:
                     for _ in range(d["out_h"] * d["out_w"] * d["groups"] * d["steps"])] for _ in range(config.cores)]
         params.words = [join((random.randint(-(1 << bits), (1 << bits) - 1) & 0xFFFFFF | max(shift, random.randint(0, 31)) << 24
                               for _ in range(config.neuron_lanes)), 32) for _ in range(config.param_beats)]
+        if random.getrandbits(1):  # a threshold that some neuron without a residual reaches exactly
+            first = params.words[d["param_base"]]
+            bias = (first & 0xFFFFFF ^ 0x800000) - 0x800000
+            d["theta"] = max(-(1 << 23), min((1 << 23) - 1, ((results[0][0][0] + bias) << 8) >> (first >> 24 & 31)))
         u.words, u.log = [random.getrandbits(config.u_beat_bits) for _ in range(config.u_beats)], []
         expected = Neuron.model(config, d, results, params.words, u.words)
         for source, items in zip(sources, results, strict=True):

@@ -24,7 +24,7 @@ BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
     "decoder": (GatedDecoder, 24, "wide", 8),
     "core": (Core, 24, "wide", 8),
     "walker": (Walker, 48, "wide", 16),
-    "neuron": (Neuron, 48, "small", 12),
+    "neuron": (Neuron, 64, "small", 24),
     "array": (Array, 32, "micro", 8),
     "hamming": (Hamming, 48, "wide", 12),
     "linear": (Linear, 80, "small", 24),

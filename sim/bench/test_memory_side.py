@@ -31,7 +31,7 @@ BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
     "loader": (systems.loader, 300, "small", 100),
     "mover": (systems.mover, 150, "small", 40),
     "registers": (RegisterBank, 1000, "small", 300),
-    "control": (Control, 60, "small", 15),
+    "control": (Control, 30, "small", 20),
 }
 
 

@@ -106,7 +106,7 @@ def _imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            assert node.level == 0 and node.module, f"{path}: relative import"
             packages = node.module in ("golden", "hw", "sw", "sim")
             found |= {f"{node.module}.{a.name}" for a in node.names} if packages else {node.module}
     return found

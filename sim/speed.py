@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--latency", type=int, default=20, help="of the memory, in cycles")
     a = parser.parse_args()
+    if a.clips < 1:
+        parser.error("--clips must be at least 1")
     config = preset(a.preset)
     bundle = compile_model(read_model(WEIGHTS / f"{NAME}.safetensors"), config)
     frames, _ = make("test", a.clips)

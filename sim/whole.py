@@ -102,6 +102,8 @@ def main() -> None:
     parser.add_argument("--stall", type=int, default=100, help="per mille of cycles in which a handshake waits")
     parser.add_argument("--latency", type=int, default=20, help="cycles")
     a = parser.parse_args()
+    if a.clips < 1:
+        parser.error("--clips must be at least 1")
     digest, right, cycles, sops = hashlib.sha256(), 0, 0, 0
     begin = time.monotonic()
     for clip in tqdm(clips(a.preset, a.clips, a.seed, a.stall, a.latency), total=a.clips, unit="clip", disable=None):

@@ -37,6 +37,7 @@ def test_digest_changes_with_every_size():
 @pytest.mark.parametrize(("change", "numbers"), [
     ({"cores": 3}, "cores = 3"), ({"lanes": 64}, "lanes = 64"), ({"neuron_lanes": 32}, "neuron_lanes = 32"),
     ({"axi_bits": 256}, "256"), ({"weight_rows": 1000}, "1000"), ({"u_bits": 17}, "8..16"),
+    ({"ham_tokens": 1}, "ham_tokens = 1 < cores = 2"),
 ])
 def test_range_errors_show_the_numbers(change, numbers):
     with pytest.raises(ConfigError, match=numbers):

@@ -52,11 +52,11 @@ $(BUNDLE): $(MODEL) $(READY) $(wildcard sw/*.py golden/spec/*.py)
 	@$(PY) -m sw compile $(MODEL) --preset $(PRESET) --out $@
 
 $(BUILD)/demo.mkv: $(READY) golden/data/digit_motion.py
-	@$(PY) -m golden data --out $(BUILD)/digit_motion --split test --count 8
+	@$(PY) -m golden data --out $(BUILD)/digit_motion --split test --count 8 --lossless
 	@cp "$$(ls $(BUILD)/digit_motion/*/* | head -1)" $@
 
 demo: sim-device $(BUNDLE) $(if $(CLIP),,$(BUILD)/demo.mkv) ## classify a video on the Verilated accelerator, check every bit, draw build/demo.png (CLIP=path)
-	$(PY) -m sw classify "$(or $(CLIP),$(BUILD)/demo.mkv)" --bundle $(BUNDLE) --device sim:$(PRESET) --verify --picture $(BUILD)/demo.png
+	$(PY) -m sw classify "$(or $(CLIP),$(BUILD)/demo.mkv)" --bundle $(BUNDLE) --model $(MODEL) --device sim:$(PRESET) --verify --picture $(BUILD)/demo.png
 
 verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory
 	$(PY) -m sim.whole --preset $(PRESET) --clips $(N)

@@ -99,7 +99,9 @@ class Loader(wiring.Component):
                         if high < FIELDS[name].high:
                             checks.append(d[name] <= high)
                     if opcode == Opcode.HAMMING:
-                        checks += [~d.width[:clog2(c.lanes)].any(), d.width <= c.head_max]
+                        whole = (d.mask_low == 0) & ~d.width[:clog2(c.word)].any()
+                        checks += [~d.width[:clog2(c.lanes)].any(), ~d.mask_low[:clog2(c.lanes)].any(), d.width <= c.head_max,
+                                   whole | (d.mask_low + d.width <= c.word)]
                     m.d.comb += in_limits.eq(Cat(checks).all())
         m.d.sync += legal.eq((total == 0) & (d.magic == MAGIC) & in_limits)
 
@@ -203,7 +205,7 @@ class Loader(wiring.Component):
             try:
                 beats = image(program + len(loads) * BYTES, BYTES // c.axi_bytes, c.axi_bits)
                 d = decode(Narrow.model(beats, c.axi_bits, 32))
-                check_limits(d, c.lanes, c.head_max)
+                check_limits(d, c)
             except DescriptorError:
                 return loads, False
             rows = image(d["weight_addr"], d["weight_rows"], c.row_bits)

@@ -55,7 +55,7 @@ class Supervisor(wiring.Component):
         quiet, expired = Signal(32), Signal()
         m.d.sync += [
             quiet.eq(Mux(self.progress | ~self.busy | (self.watchdog == 0), 0, quiet + 1)),
-            expired.eq((quiet == self.watchdog) & (self.watchdog != 0) & self.busy & ~self.progress),
+            expired.eq((quiet >= self.watchdog) & (self.watchdog != 0) & self.busy & ~self.progress),
         ]
         pending, in_loader = Signal(), Signal()
         m.d.comb += [

@@ -62,23 +62,26 @@ def mistakes() -> Iterator[None]:
 def classify(
     files: Annotated[list[Path], typer.Argument(help="video files", show_default=False)],
     device: Annotated[str, typer.Option(help="golden:PRESET or sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES]")] = DEVICE,
-    model: Annotated[Path, typer.Option(help="model file, compiled for the device's preset")] = MODEL,
-    bundle: Annotated[Path | None, typer.Option(help="bundle to use instead of a model file")] = None,
+    model: Annotated[Path | None, typer.Option(help=f"model file, compiled for the device's preset [default: {MODEL}]")] = None,
+    bundle: Annotated[Path | None, typer.Option(
+        help="bundle to run; --verify compares with --model, or without one with the program on the golden device")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="compare every layer with the integer golden model")] = False,
     picture: Annotated[Path | None, typer.Option(help="PNG to write: frames, spikes, scores; one file only")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say what videos show. Exit code 0: done; 1: not bit-exact; 2: something could not be used."""
-    if picture and len(files) != 1:
-        complain(ValueError(f"--picture takes one video file, not {len(files)}"))
+    if picture and (len(files) != 1 or picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
+        complain(ValueError(f"--picture takes one video file and a .png in an existing folder, not {len(files)} and '{picture}'"))
         raise typer.Exit(2)
     answers: list[dict[str, Any]] = []
     with mistakes(), open_device(device) as opened:
-        source = None if bundle else read_model(model)
-        used = bundles.load(bundle) if bundle else compile_model(read_model(model), preset(_preset(device)))
+        source = None if bundle and not model else read_model(model or MODEL)
+        used = bundles.load(bundle) if bundle else compile_model(read_model(model or MODEL), preset(_preset(device)))
+        if source and source.digest != used.manifest.model:
+            raise bundles.BundleError(f"'{bundle}' was compiled from model {used.manifest.model}, '{model}' is {source.digest}")
         driver = Driver(opened)
         driver.load(used)
-        what = ["--bundle", str(bundle)] if bundle else ["--model", str(model)]
+        what = [*(["--bundle", str(bundle)] if bundle else []), *(["--model", str(model or MODEL)] if source else [])]
         failed = False
         for file in files:
             try:

@@ -92,11 +92,20 @@ class Bundle:
     image: Bytes = field(repr=False)
 
     def save(self, path: str | Path) -> None:
-        """Write the file."""
+        """Write the file.
+
+        Raises
+        ------
+        BundleError
+            If it cannot be written.
+        """
         text = json.dumps({"format": FORMAT, **asdict(self.manifest)})
         metadata = {"tandem": text, "sha256": _digest(text, self.image)}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_file({"image": self.image}, str(path), metadata)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            save_file({"image": self.image}, str(path), metadata)
+        except (OSError, SafetensorError) as error:
+            raise BundleError(f"cannot write bundle '{path}': {error}") from error
 
 
 def _digest(text: str, image: Bytes) -> str:

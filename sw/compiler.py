@@ -146,7 +146,7 @@ class _ProgramBuilder:
             layout = passes.spike_tensor(self.model, self.shapes, name, self.config)
             fields |= {"count": layout.bank_words * self.config.cores, "space": SPIKE_SPACE, "step_stride": layout.step_words}
         else:
-            fields |= {"count": tensor.size * 8 // self.config.u_beat_bits, "space": RESIDUAL_SPACE}
+            fields |= {"count": tensor.size * 8 // self.config.u_beat_bits, "space": RESIDUAL_SPACE, "step_stride": 1}
         self._emit(Opcode.STORE, fields, layer, (0, 1))
         self.before = Region()
 

@@ -14,6 +14,7 @@ from sw.packing import Array, round_up
 from sw.passes import Shape
 
 SHIFT_RANGE = (-8, 23)
+GROUPS = FIELDS["first_group"].high + 1  #: lane groups of the largest tensor
 
 
 class UnsupportedError(ValueError):
@@ -134,6 +135,8 @@ def _check_graph(layer: Layer, model: Model, shapes: Mapping[str, Shape], kinds:
         reasons.append(f"theta = {layer.theta} fires without input")
     if layer.op == CONV and (layer.kernel < 1 or layer.stride < 1 or layer.padding < 0):
         reasons.append(f"kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding}")
+    if layer.op != CONV and (layer.kernel, layer.stride, layer.padding) != (1, 1, 0):
+        reasons.append(f"kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding} of a layer that is no convolution")
     c = shapes[layer.inputs[0]][3]
     if layer.depthwise and (c != layer.channels or layer.op != CONV):
         reasons.append(f"depthwise from {c} to {layer.channels} channels")
@@ -176,6 +179,9 @@ def _check_sizes(layer: Layer, shapes: Mapping[str, Shape], config: Config) -> l
     """Head geometry and the memories of weights and parameters."""
     t, h, w, c = shapes[layer.inputs[0]]
     reasons = []
+    groups = -(-layer.channels // config.lanes)
+    if groups > GROUPS:
+        reasons.append(f"{layer.channels} channels are {groups} groups of {config.lanes} lanes, at most {GROUPS} are possible")
     if layer.op != SDHA:
         if not passes.groups_per_pass(layer, c, config):
             rows = round_up(passes.group_rows(layer, c, config), config.issue)

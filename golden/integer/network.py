@@ -162,6 +162,9 @@ def check(model: Model, tensors: Tensors) -> None:
         where = f"layer '{layer.name}'"
         if layer.op not in (CONV, SDHA, HEAD):
             raise ModelError(f"{where}: no operation '{layer.op}'")
+        if layer.op != CONV and (layer.kernel, layer.stride, layer.padding) != (1, 1, 0):
+            raise ModelError(f"{where}: kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding}, "
+                             "but it is no convolution")
         c = shapes[layer.inputs[0]][-1]
         wanted: dict[str, tuple[type, tuple[int, ...]]] = {
             "bias": (np.int32, (layer.channels,)), "shift": (np.int8, (layer.channels,)),

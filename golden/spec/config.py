@@ -92,6 +92,7 @@ class Config:
         check(self.word >= self.lanes, f"word = {self.word} < lanes = {self.lanes}")
         check(self.issue <= self.word, f"issue = {self.issue} > word = {self.word}")
         check(self.lanes >= self.neuron_lanes, f"lanes = {self.lanes} < neuron_lanes = {self.neuron_lanes}")
+        check(self.head_max >= self.lanes, f"head_max = {self.head_max} < lanes = {self.lanes}")
         check(self.ham_tokens >= self.cores, f"ham_tokens = {self.ham_tokens} < cores = {self.cores}")
         for what, bits in (("a spike word", self.word), ("a weight row", self.row_bits), ("a residual beat", self.u_beat_bits),
                            ("a parameter beat", self.param_beat_bits)):

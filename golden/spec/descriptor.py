@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from golden.spec.config import Config
+
 WORDS = 32
 BYTES = 4 * WORDS
 MAGIC = 0x7A4D
@@ -159,7 +161,7 @@ def decode(words: Sequence[int]) -> dict[str, int]:
 
 
 #: Smallest and largest legal value of the fields that steer loops, by opcode; a field not listed may have any value.
-#: With these every loop of the machine ends, whatever the other fields say.
+#: With these, and what `check_limits` adds for HAMMING, every loop of the machine ends, whatever the other fields say.
 LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.END: {},
     Opcode.LINEAR: {
@@ -168,26 +170,31 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
         "planes": (1, 8), "slices": (1, 4),
     },
     Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4)},
-    Opcode.LOAD: {"count": (1, (1 << 24) - 1)},
-    Opcode.STORE: {"count": (1, (1 << 24) - 1)},
+    Opcode.LOAD: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
+    Opcode.STORE: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
 }
 
 
-def check_limits(values: Mapping[str, int], lanes: int, head_max: int) -> None:
+def check_limits(values: Mapping[str, int], config: Config) -> None:
     """Refuse a descriptor that the machine refuses with error code 1.
 
     Raises
     ------
     DescriptorError
-        If a field is outside `LIMITS`, or a HAMMING width is no multiple of ``lanes`` or above ``head_max``.
+        If a field is outside `LIMITS`, or the channels of a HAMMING descriptor are no whole lane groups, more than
+        ``head_max``, or neither within one word nor whole words.
     """
     opcode = Opcode(values["opcode"])
     for name, (low, high) in LIMITS[opcode].items():
         if not low <= values[name] <= high:
             raise DescriptorError(f"{opcode.name} descriptor: {name} = {values[name]} is outside {low}..{high}")
-    width = values["width"]
-    if opcode == Opcode.HAMMING and (width % lanes or width > head_max):
-        raise DescriptorError(f"HAMMING descriptor: width = {width} is no multiple of {lanes}, or above {head_max}")
+    if opcode == Opcode.HAMMING:
+        width, low = values["width"], values["mask_low"]
+        whole = not (width % config.lanes or low % config.lanes) and width <= config.head_max
+        if not whole or ((low or width % config.word) and low + width > config.word):
+            raise DescriptorError(
+                f"HAMMING descriptor: {width} channels from bit {low} are not whole groups of {config.lanes}, more than "
+                f"{config.head_max}, or neither within one word of {config.word} nor whole words")
 
 
 def _check_layout() -> None:

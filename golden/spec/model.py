@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 CONV = "conv"  #: convolution (1x1 is a linear layer), grouped fully (depthwise) or not at all
 SDHA = "sdha"  #: joint space-time Hamming attention on the spike tensors (q, k, v)
@@ -20,6 +22,28 @@ INPUT = "input"  #: name of the network's input tensor
 
 class ModelError(ValueError):
     """A model file or graph that is damaged or inconsistent."""
+
+
+#: What a field's annotation asks of its JSON value.
+_TYPES = {
+    "str": lambda v: isinstance(v, str),
+    "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "bool": lambda v: isinstance(v, bool),
+    "tuple[str, ...]": lambda v: isinstance(v, list) and bool(v) and all(isinstance(x, str) for x in v),
+    "dict[str, str]": lambda v: isinstance(v, dict) and all(isinstance(x, str) for x in v.values()),
+}
+
+
+def _typed(cls: type, values: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """Check the JSON values of a dataclass: types, and for numbers the smallest that makes sense."""
+    for f in fields(cls):
+        if f.name not in values or f.type not in _TYPES:
+            continue
+        value = values[f.name]
+        if not _TYPES[str(f.type)](value):
+            raise ModelError(f"{cls.__name__} field '{f.name}' is {value!r}, not {f.type}")
+        if f.name in least and value < least[f.name]:
+            raise ModelError(f"{cls.__name__} field '{f.name}' is {value}, at least {least[f.name]} is needed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +149,19 @@ class Model:
         """
         try:
             data = json.loads(text)
+            _typed(cls, data, {"planes": 1, "u_frac": 0, "u_bits": 2})
+            _typed(Encoding, data["encoding"], dict.fromkeys(("height", "width", "timesteps", "frames", "patch"), 1))
+            for layer in data["layers"]:
+                _typed(Layer, layer, {"channels": 1, "kernel": 1, "stride": 1, "padding": 0, "heads": 1})
             model = cls(**{
                 **data,
                 "encoding": Encoding(**data["encoding"]),
                 "classes": tuple(data["classes"]),
                 "layers": tuple(Layer(**{**x, "inputs": tuple(x["inputs"])}) for x in data["layers"]),
             })
-        except (ValueError, TypeError, KeyError) as error:
+        except ModelError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(f"not a model graph: {error}") from error
         model.shapes()
         return model
@@ -149,6 +179,9 @@ class Model:
             raise ModelError("the last layer is not a head")
         if self.layers[-1].channels != len(self.classes):
             raise ModelError(f"{len(self.classes)} classes but the head has {self.layers[-1].channels} outputs")
+        names = [layer.name for layer in self.layers]
+        if "" in names or len(set(names)) != len(names):
+            raise ModelError("a layer has no name, or two have the same")
         for layer in self.layers:
             for name in (*layer.inputs, layer.residual):
                 if name and name not in known:

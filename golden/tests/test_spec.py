@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from golden.spec import descriptor, pages
 from golden.spec.config import BASE, PRESETS, SMALL, ConfigError, preset
-from golden.spec.model import ModelError
+from golden.spec.model import Model, ModelError
 from golden.spec.registers import REGISTERS
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_digest_changes_with_every_size():
 @pytest.mark.parametrize(("change", "numbers"), [
     ({"cores": 3}, "cores = 3"), ({"lanes": 64}, "lanes = 64"), ({"neuron_lanes": 32}, "neuron_lanes = 32"),
     ({"axi_bits": 256}, "256"), ({"weight_rows": 1000}, "1000"), ({"u_bits": 17}, "8..16"),
-    ({"ham_tokens": 1}, "ham_tokens = 1 < cores = 2"),
+    ({"ham_tokens": 1}, "ham_tokens = 1 < cores = 2"), ({"head_max": 8}, "head_max = 8 < lanes = 16"),
 ])
 def test_range_errors_show_the_numbers(change, numbers):
     with pytest.raises(ConfigError, match=numbers):
@@ -84,11 +85,61 @@ def test_pages_are_fresh(page):
 
 
 def test_model_errors():
-    from golden.spec.model import Model
-
     for text in ("", "{}", "[1]", '{"name": 1}'):
         with pytest.raises(ModelError):
             Model.from_json(text)
+
+
+def _graph():
+    layer = {"name": "head", "op": "head", "inputs": ["input"], "channels": 2}
+    encoding = {"height": 8, "width": 8, "timesteps": 4, "frames": 1, "patch": 4}
+    return {"name": "tiny", "encoding": encoding, "classes": ["a", "b"], "layers": [layer]}
+
+
+def test_a_good_graph_is_read():
+    model = Model.from_json(json.dumps(_graph()))
+    assert Model.from_json(model.to_json()) == model
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    (("name",), 5), (("classes",), "ab"), (("classes",), [1, 2]), (("u_frac",), "x"), (("card",), 5), (("layers",), 3),
+    (("encoding", "timesteps"), "16"), (("encoding", "patch"), 0), (("layers", 0, "inputs"), []),
+    (("layers", 0, "inputs"), [["a"]]), (("layers", 0, "channels"), None), (("layers", 0, "channels"), 2.0),
+    (("layers", 0, "theta"), 128.5), (("layers", 0, "stride"), 0), (("layers", 0, "heads"), "2"), (("layers", 0, "name"), ""),
+    (("layers",), [_graph()["layers"][0]] * 2),
+])
+def test_a_damaged_graph_is_refused(path, value):
+    graph = _graph()
+    target = graph
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    with pytest.raises(ModelError):
+        Model.from_json(json.dumps(graph))
+
+
+@given(st.data())
+def test_any_value_in_a_graph_is_read_or_refused(data):
+    graph = _graph()
+    target = data.draw(st.sampled_from([graph, graph["encoding"], graph["layers"][0]]))
+    key = data.draw(st.sampled_from([*target, "stride", "padding", "theta", "weight_bits", "residual", "u_out", "nonsense"]))
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    target[key] = data.draw(st.recursive(scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=3), x)))
+    try:
+        Model.from_json(json.dumps(graph))
+    except ModelError:
+        pass
+
+
+@pytest.mark.parametrize("fields", [
+    {"width": 32, "mask_low": 16}, {"width": 16, "mask_low": 240}, {"width": 48}, {"width": 16, "mask_low": 8}, {"width": 128},
+])
+def test_hamming_channels_that_are_no_whole_groups_are_refused(fields):
+    good = {"width": 32, "bank_tokens": 1, "slices": 1}
+    words = descriptor.encode(descriptor.Opcode.HAMMING, {**good, **fields})
+    with pytest.raises(descriptor.DescriptorError, match="whole groups"):
+        descriptor.check_limits(descriptor.decode(words), SMALL)
+    descriptor.check_limits(descriptor.decode(descriptor.encode(descriptor.Opcode.HAMMING, good)), SMALL)
 
 
 # The dependency law of docs/structure.md: who may import what.

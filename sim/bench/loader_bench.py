@@ -76,7 +76,8 @@ def random_fields(c: Config, opcode: Opcode) -> dict[str, int]:
     d = {name: random.randint(f.low, f.high) for name, f in FIELDS.items() if name not in ("opcode", "magic", "checksum")}
     d |= {name: random.randint(low, high) for name, (low, high) in LIMITS[opcode].items()}
     if opcode == Opcode.HAMMING:
-        d["width"] = c.lanes * random.randint(1, c.head_max // c.lanes)
+        d["width"] = c.lanes * random.randint(1, min(c.head_max, c.word) // c.lanes)
+        d["mask_low"] = c.lanes * random.randint(0, (c.word - d["width"]) // c.lanes)
     d["weight_rows"] = random.choice([0, random.randint(1, 40)])
     d["param_beats"] = random.choice([0, random.randint(1, 6)])
     d["weight_base"] = random.randint(0, c.weight_rows - 40)

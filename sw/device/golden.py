@@ -144,7 +144,7 @@ class GoldenDevice(Device):
                 words = self._read(0, address, descriptor.BYTES).view("<u4")
                 try:
                     fields = descriptor.decode([int(x) for x in words])
-                    descriptor.check_limits(fields, self.config.lanes, self.config.head_max)
+                    descriptor.check_limits(fields, self.config)
                 except DescriptorError as error:
                     raise _Stop(ErrorCode.DESCRIPTOR) from error
                 if fields["opcode"] == Opcode.END:

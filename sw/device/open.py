@@ -38,6 +38,9 @@ def open_device(uri: str) -> Device:
         raise DeviceUnavailableError(f"no device '{uri}'; there are {KINDS}")
     if unknown := set(options) - allowed[kind]:
         raise DeviceUnavailableError(f"device '{uri}' has no option {', '.join(sorted(unknown))}; there are {KINDS}")
+    for option, high in (("seed", (1 << 64) - 1), ("stall", 999), ("latency", 1_000_000)):
+        if not 0 <= options.get(option, 0) <= high:
+            raise DeviceUnavailableError(f"device '{uri}': {option} = {options[option]} is outside 0..{high}")
     if kind == "golden":
         from sw.device.golden import GoldenDevice
 

@@ -67,10 +67,15 @@ def test_compile_info_and_run_a_bundle(files, tmp_path):
     assert sw("classify", files / "a.mkv", "--bundle", path, "--device", "golden:micro", "--verify").exit_code == 0
     wrong = sw("classify", files / "a.mkv", "--bundle", path, "--device", "golden:small")
     assert wrong.exit_code == 2 and "was compiled for config 'micro'" in wrong.stderr
+    with_model = ("classify", files / "a.mkv", "--bundle", path, "--device", "golden:micro", "--verify", "--model")
+    assert sw(*with_model, files / "m.safetensors").exit_code == 0
+    other = sw(*with_model, "golden/weights/svformer_nano.safetensors")
+    assert other.exit_code == 2 and "was compiled from model" in other.stderr
 
 
 @pytest.mark.parametrize("arguments", [
     ("classify", "a.mkv", "--device", "golden:none"), ("classify", "a.mkv", "--device", "moon"),
+    ("classify", "a.mkv", "--device", "sim:small?stall=1000"), ("classify", "a.mkv", "--picture", "x.txt"),
     ("classify", "a.mkv", "--model", "none"),
     ("classify", "a.mkv", "--bundle", "none"), ("classify", "a.mkv", "b.mkv", "--picture", "x.png"), ("compile", "none"),
     ("compile", "a.mkv"), ("compile", "m.safetensors", "--preset", "none"), ("info", "none"), ("info", "m.safetensors"),

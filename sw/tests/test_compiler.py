@@ -174,6 +174,17 @@ def test_everything_unsupported_is_reported_at_once(tiny):
     assert len(caught.value.reasons) == len(set(caught.value.reasons)) >= 14
 
 
+@pytest.mark.parametrize(("name", "change", "reason"), [
+    ("g0.sdha", {"kernel": 3, "padding": 1}, "'g0.sdha': kernel 3, stride 1, padding 1 of a layer that is no convolution"),
+    ("head", {"kernel": 2}, "'head': kernel 2, stride 1, padding 0 of a layer that is no convolution"),
+    ("local.pw1", {"channels": 4112}, "'local.pw1': 4112 channels are 257 groups of 16 lanes, at most 256 are possible"),
+])
+def test_what_the_machine_cannot_do_is_refused(tiny, name, change, reason):
+    layers = tuple(replace(x, **(change if x.name == name else {})) for x in tiny.model.layers)
+    with pytest.raises(UnsupportedError, match=reason):
+        compile_model(ModelFile(replace(tiny.model, layers=layers), tiny.tensors), SMALL)
+
+
 @pytest.mark.parametrize(("sizes", "heads", "reason"), [
     ({"wide": 48}, 2, "heads of 24 channels are neither a multiple nor a divisor of 16 lanes"),
     ({"wide": 96}, 2, "heads of 48 channels straddle spike words of 32"),

@@ -184,7 +184,7 @@ class Job:
             "param_addr": PARAMS, "param_beats": self.params, "param_base": self.param_base,
         }
         spikes = {"count": self.words, "step_stride": self.run, "base": rng.randrange(20)}
-        residual = {"count": self.beats, "space": 1, "base": rng.randrange(20)}
+        residual = {"count": self.beats, "space": 1, "step_stride": 1, "base": rng.randrange(20)}
         descriptors = [
             (Opcode.LOAD, {**spikes, "segment": 1, "offset": 0x40}),
             (Opcode.LOAD, {**residual, "segment": 1, "offset": 0x4000}),

@@ -26,23 +26,25 @@ class Divergence:
     y: int
     x: int
     channel: int
-    qat: int
+    found: int
     integer: int
+    who: str  #: what is compared with the integer model
 
     def __str__(self) -> str:
         return (f"clip {self.clip}: layer '{self.layer}', tensor '{self.tensor}' at t={self.t} y={self.y} x={self.x} "
-                f"channel={self.channel}: QAT {self.qat}, integer {self.integer}")
+                f"channel={self.channel}: {self.who} {self.found}, integer {self.integer}")
 
 
 def first_divergence(
-    model: Model, qat: Mapping[str, np.ndarray], integer: Mapping[str, np.ndarray], clip: int = 0
+    model: Model, found: Mapping[str, np.ndarray], integer: Mapping[str, np.ndarray], clip: int = 0, who: str = "QAT"
 ) -> Divergence | None:
     """Compare two runs of one clip, both tensors by name, [T, H, W, C] each; None if they are equal."""
     for layer in model.layers:
         for name in (layer.u_out, layer.spike_out, layer.name if layer is model.layers[-1] else ""):
-            if name and not np.array_equal(qat[name], integer[name]):
-                t, y, x, c = np.argwhere(qat[name] != integer[name])[0].tolist()
-                return Divergence(clip, layer.name, name, t, y, x, c, int(qat[name][t, y, x, c]), int(integer[name][t, y, x, c]))
+            if name and not np.array_equal(found[name], integer[name]):
+                t, y, x, c = np.argwhere(found[name] != integer[name])[0].tolist()
+                values = int(found[name][t, y, x, c]), int(integer[name][t, y, x, c])
+                return Divergence(clip, layer.name, name, t, y, x, c, *values, who)
     return None
 
 

@@ -86,9 +86,9 @@ def clips(name: str, count: int, seed: int, stall: int, latency: int, folder: Pa
                 text = ""
                 for who, values in others.items():
                     same = {k: v.reshape(integer[k].shape) for k, v in values.items()}
-                    if difference := first_divergence(model, same, integer, first + i):
+                    if difference := first_divergence(model, same, integer, first + i, who):
                         text = (f"{who} differs from the integer golden: {difference}, replay: python -m sim.whole "
-                                f"--preset {name} --clips {first + i + 1} --seed {seed} --stall {stall}").replace("QAT", who)
+                                f"--preset {name} --clips {first + i + 1} --seed {seed} --stall {stall}")
                         break
                 yield Clip(int(labels[first + i]), result, text)
 

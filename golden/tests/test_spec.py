@@ -126,9 +126,10 @@ def test_any_value_in_a_graph_is_read_or_refused(data):
     scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
     target[key] = data.draw(st.recursive(scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=3), x)))
     try:
-        Model.from_json(json.dumps(graph))
+        model = Model.from_json(json.dumps(graph))
     except ModelError:
-        pass
+        return
+    assert Model.from_json(model.to_json()) == model
 
 
 @pytest.mark.parametrize("fields", [

@@ -8,7 +8,8 @@ import numpy as np
 
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS
-from golden.spec.model import CONV, HEAD, INPUT, SDHA, Layer, Model
+from golden.spec.model import CONV, HARD, HEAD, INPUT, JOINT, MASK, SDHA, Layer, Model
+from golden.spec.rules import faults
 from sw import allocation, passes
 from sw.packing import Array, round_up
 from sw.passes import Shape
@@ -35,20 +36,20 @@ def check(model: Model, tensors: Mapping[str, Array], config: Config) -> None:
     """
     reasons = _check_model(model, config)
     shapes = model.shapes()
-    kinds = {INPUT: "spikes"}
+    broken = faults(model)
     for layer in model.layers:
-        found = [
-            *_check_graph(layer, model, shapes, kinds), *_check_tensors(layer, shapes, tensors, config),
-            *_check_sizes(layer, shapes, config),
-        ]
+        found = _check_layer(layer, shapes)
+        if not found:
+            found = _check_sizes(layer, shapes, config)
+        found += [text for name, text in broken if name == layer.name]
+        found += _check_tensors(layer, shapes, tensors, config)
         if not found:
             found = [*_check_bounds(layer, model, shapes, tensors, config), *_check_fields(layer, model, tensors, config)]
         reasons += [f"layer '{layer.name}': {text}" for text in found]
-        kinds.update({layer.spike_out: "spikes", layer.u_out: "residual", layer.name if layer.op == HEAD else "": "logits"})
-    expected = {f"{x.name}.{part}" for x in model.layers for part in _parts(x)}
+    expected = {f"{x.name}.{part}" for x in model.layers for part in x.parts}
     if surplus := sorted(set(tensors) - expected):
         reasons.append(f"tensors of no layer: {', '.join(surplus)}")
-    for memory in (spike_memory, residual_memory):
+    for memory in (spike_memory, residual_memory) if model.classes else ():
         try:
             memory(model, config)
         except allocation.AllocationError as error:
@@ -110,57 +111,42 @@ def _check_model(model: Model, config: Config) -> list[str]:
         reasons.append(
             f"frames of {model.encoding.height} x {model.encoding.width} do not divide into patches of {model.encoding.patch}"
         )
-    if sum(x.op == HEAD for x in model.layers) > 1:
-        reasons.append("more than one head")
+    if not model.classes:
+        reasons.append("a residual tensor as result, the machine gives logits only")
     return reasons
 
 
-def _check_graph(layer: Layer, model: Model, shapes: Mapping[str, Shape], kinds: Mapping[str, str]) -> list[str]:
-    """What the layer reads, makes, and is."""
+def _check_layer(layer: Layer, shapes: Mapping[str, Shape]) -> list[str]:
+    """What the contract has and the machine has not."""
     reasons = []
     if layer.op not in (CONV, SDHA, HEAD):
-        return [f"no operation '{layer.op}'"]
-    wrong = [x for x in layer.inputs if kinds[x] != "spikes"]
-    if wrong or (layer.op == SDHA and INPUT in layer.inputs):
-        reasons.append(f"input {', '.join(wrong or [INPUT])} is not a spike tensor")
-    if layer.residual and kinds[layer.residual] != "residual":
-        reasons.append(f"residual '{layer.residual}' is not a residual tensor")
-    if len(layer.inputs) != (3 if layer.op == SDHA else 1):
-        reasons.append(f"{len(layer.inputs)} inputs")
-    if layer.op == HEAD and (layer.residual or layer.u_out or layer.spike_out):
-        reasons.append("a head makes logits and nothing else")
-    if layer.op != HEAD and not (layer.u_out or layer.spike_out):
-        reasons.append("makes neither spikes nor residual values")
-    if layer.spike_out and layer.theta < 1:
-        reasons.append(f"theta = {layer.theta} fires without input")
-    if layer.op == CONV and (layer.kernel < 1 or layer.stride < 1 or layer.padding < 0):
-        reasons.append(f"kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding}")
-    if layer.op != CONV and (layer.kernel, layer.stride, layer.padding) != (1, 1, 0):
-        reasons.append(f"kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding} of a layer that is no convolution")
-    c = shapes[layer.inputs[0]][3]
-    if layer.depthwise and (c != layer.channels or layer.op != CONV):
-        reasons.append(f"depthwise from {c} to {layer.channels} channels")
-    if layer.weight_bits not in (4, 8) or (layer.depthwise and layer.weight_bits != 4):
-        reasons.append(f"weights of {layer.weight_bits} bits; there are 4, and 8 where not depthwise")
-    if layer.op == SDHA:
-        found = [shapes[x] for x in layer.inputs]
-        if len(set(found)) != 1 or c != layer.channels or layer.heads < 1 or layer.channels % layer.heads:
-            reasons.append(f"q, k, v of shapes {found} do not make {layer.channels} channels of {layer.heads} heads")
+        reasons.append(f"the machine has no operation '{layer.op}'")
+    if layer.scope != JOINT:
+        reasons.append(f"attention of scope '{layer.scope}', the machine has '{JOINT}' only")
+    if layer.op in (CONV, HEAD) and len(layer.inputs) > 1:
+        reasons.append(f"{len(layer.inputs)} inputs, the machine reads one tensor only")
+    if layer.upsample > 1:
+        reasons.append(f"upsampling by {layer.upsample}, the machine has none")
+    if layer.groups > 1 and layer.weight_shape(shapes)[:2] != (layer.groups, 1):
+        reasons.append(f"{layer.groups} groups to {layer.channels} channels, the machine has one group or depthwise")
+    if layer.depthwise and layer.weight_bits != 4:
+        reasons.append(f"weights of {layer.weight_bits} bits, the machine has 4 where depthwise")
+    if layer.spike_out and layer.op != MASK and (layer.leak, layer.reset, layer.levels) != (8, HARD, 1):
+        reasons.append(f"neurons of leak {layer.leak}/16, {layer.reset} reset, {layer.levels} levels; there are 8/16, {HARD}, 1")
     return reasons
 
 
 def _check_tensors(layer: Layer, shapes: Mapping[str, Shape], tensors: Mapping[str, Array], config: Config) -> list[str]:
     """Types, shapes and ranges of weights, biases and shifts."""
-    inputs = 1 if layer.depthwise else shapes[layer.inputs[0]][3]
     bias = 1 << config.acc_bits - 1
     weight = 1 << layer.weight_bits - 1
-    wanted: list[tuple[str, type, tuple[int, ...], int, int]] = [
-        ("bias", np.int32, (layer.channels,), -bias, bias - 1), ("shift", np.int8, (layer.channels,), *SHIFT_RANGE),
-    ]
-    if layer.op != SDHA:
-        wanted.append(("weight", np.int8, (layer.channels, inputs, layer.kernel, layer.kernel), -weight, weight - 1))
+    wanted: dict[str, tuple[type, tuple[int, ...], int, int]] = {
+        "bias": (np.int32, (layer.channels,), -bias, bias - 1), "shift": (np.int8, (layer.channels,), *SHIFT_RANGE),
+        "weight": (np.int8, layer.weight_shape(shapes), -weight, weight - 1),
+    }
     reasons = []
-    for part, dtype, shape, low, high in wanted:
+    for part in layer.parts:
+        dtype, shape, low, high = wanted[part]
         value = tensors.get(f"{layer.name}.{part}")
         if value is None:
             reasons.append(f"no tensor '{layer.name}.{part}'")
@@ -247,7 +233,3 @@ def _check_fields(layer: Layer, model: Model, tensors: Mapping[str, Array], conf
             if not field.low <= value <= field.high:
                 reasons.append(f"descriptor field {name} = {value} is outside {field.low}..{field.high}")
     return list(dict.fromkeys(reasons))
-
-
-def _parts(layer: Layer) -> tuple[str, ...]:
-    return ("bias", "shift") if layer.op == SDHA else ("weight", "bias", "shift")

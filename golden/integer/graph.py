@@ -37,7 +37,7 @@ def svformer_graph(
     layers = [
         layer("stem", INPUT, local, u_out="stem.u", spike_out="stem.s"),
         layer("local.pw1", "stem.s", ratio * local, spike_out="local.a"),
-        layer("local.dw", "local.a", ratio * local, kernel=5, padding=2, depthwise=True, spike_out="local.b"),
+        layer("local.dw", "local.a", ratio * local, kernel=5, padding=2, groups=ratio * local, spike_out="local.b"),
         layer("local.pw2", "local.b", local, residual="stem.u", u_out="local.u", spike_out="local.s"),
         layer("local.fc1", "local.s", ratio * local, spike_out="local.c"),
         layer("local.fc2", "local.c", local, residual="local.u", spike_out="down.s"),

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from golden.integer import ops
-from golden.spec.model import CONV, HEAD, INPUT, SDHA, Layer, Model, ModelError
+from golden.spec.model import ATTENTION, FRAME, HARD, HEAD, INPUT, MASK, POSITION, SDHA, Layer, Model, ModelError, Shape
+from golden.spec.rules import faults
 
 ACC_BITS = 24  #: accumulator, bias, membrane and logit, signed
 SHIFT_RANGE = (-8, 23)
@@ -25,7 +26,8 @@ Tensors = Mapping[str, Array]
 class Count:
     """What one layer did on the clips run so far."""
 
-    sop: int = 0  #: synaptic operations: set input bits times the output channels each one feeds
+    sop: int = 0  #: synaptic operations: set input bits (of Q, in attention) times the output channels each one feeds
+    pairs: int = 0  #: additions that make KᵀV, which are the weights of attention
     saturations: int = 0  #: residual values that did not fit and were clipped
 
 
@@ -55,7 +57,7 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
     -------
     dict
         By name: the input and spikes uint8 and residual values int16, [T, H, W, C]; the logits int32, [1, 1, 1, O],
-        under the head's name. In the order in which they are made.
+        under the head's name. In the order in which they are made; `Model.result` is the name of the last one.
 
     Raises
     ------
@@ -66,41 +68,53 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
         raise ModelError(f"the input is {clip.dtype} {list(clip.shape)}, not uint8 {list(model.encoding.shape)}")
     known: dict[str, Array] = {INPUT: clip}
     for layer in model.layers:
-        count = Count() if counts is None else counts.setdefault(layer.name, Count())
-        acc = accumulate(layer, tensors, known, count if counts is not None else None)
-        x: Array
-        y = ops.affine(acc, tensors[f"{layer.name}.bias"], tensors[f"{layer.name}.shift"])
-        if layer.op == HEAD:
-            known[layer.name] = y
-            continue
-        if layer.residual or layer.u_out:  # whatever becomes a residual value saturates
-            u = known[layer.residual] if layer.residual else np.zeros(y.shape, np.int16)
-            x, saturated = ops.residual(u, y, model.u_bits)
-            count.saturations += saturated
+        count = None if counts is None else counts.setdefault(layer.name, Count())
+        if layer.op == MASK:
+            a, b = (known[x] for x in layer.inputs)
+            known[layer.spike_out] = ops.mask(a, b)
         else:
-            x = y
-        if layer.u_out:
-            known[layer.u_out] = x
-        if layer.spike_out:
-            known[layer.spike_out] = ops.lif(x, layer.theta)
+            acc = accumulate(layer, tensors, known, count)
+            finish(model, layer, acc, tensors[f"{layer.name}.bias"], tensors[f"{layer.name}.shift"], known, count)
     return known
 
 
 def accumulate(layer: Layer, tensors: Tensors, known: Mapping[str, Array], count: Count | None = None) -> Array:
-    """Accumulators [T, OH, OW, O] of one layer from the tensors before it."""
-    x = known[layer.inputs[0]]
-    if layer.op == SDHA:
+    """Accumulators [T, OH, OW, O] of one layer from the tensors before it ([1, 1, 1, O] of the head)."""
+    if layer.op in ATTENTION:
+        q, k, v = (known[x] for x in layer.inputs)
         if count is not None:
-            count.sop += int(x.sum(dtype=np.int64)) * (layer.channels // layer.heads)
-        return ops.sdha(x, known[layer.inputs[1]], known[layer.inputs[2]], layer.heads)
+            count.sop += int(q.sum(dtype=np.int64)) * (layer.channels // layer.heads)
+            count.pairs += ops.pairs(k, v, layer.heads)
+        return (ops.sdha if layer.op == SDHA else ops.ssa)(q, k, v, layer.heads, layer.scope)
+    x = ops.join([known[name] for name in layer.inputs], layer.upsample)
     w = tensors[f"{layer.name}.weight"]
     if layer.op == HEAD:
         if count is not None:
             count.sop += int(ops.bit_count(x).sum(dtype=np.int64)) * layer.channels
         return ops.head(x, w)[None, None, None]
     if count is not None:
-        count.sop += ops.synaptic_operations(x, w, layer.stride, layer.padding, layer.depthwise)
-    return ops.conv(x, w, layer.stride, layer.padding, layer.depthwise)
+        kernel, fan_out = (layer.kernel, layer.kernel), layer.channels // layer.groups
+        count.sop += ops.synaptic_operations(x, kernel, layer.stride, layer.padding, fan_out)
+    return ops.conv(x, w, layer.stride, layer.padding)
+
+
+def finish(
+    model: Model, layer: Layer, acc: Array, bias: Array, shift: Array, known: dict[str, Array], count: Count | None = None
+) -> None:
+    """From accumulators to what the layer makes of them, which is added to ``known``; saturations are counted."""
+    x: Array = ops.affine(acc, bias, shift)
+    if layer.op == HEAD:
+        known[layer.name] = x
+        return
+    if layer.residual or layer.u_out:  # whatever becomes a residual value saturates
+        u = known[layer.residual] if layer.residual else np.zeros((), np.int16)
+        x, saturated = ops.residual(u, x, model.u_bits)
+        if count is not None:
+            count.saturations += saturated
+    if layer.u_out:
+        known[layer.u_out] = x
+    if layer.spike_out:
+        known[layer.spike_out] = ops.lif(x, layer.theta, layer.leak, layer.reset, layer.levels, layer.step)
 
 
 def classify(model: Model, known: Mapping[str, Array]) -> int:
@@ -112,32 +126,25 @@ def accumulator_bounds(model: Model, tensors: Tensors) -> dict[str, Bound]:
     """Prove from the weights that no input at all can overflow an accumulator, bias sum, y or membrane.
 
     The bound of an accumulator is the sum of |w| times the largest input, so it holds for every partial sum in every
-    order. A membrane lies between -2 max|x| and theta / 2 + max|x|: h = floor(v / 2) + x with v < theta.
+    order; that of a membrane follows the largest and the smallest input through all time steps.
 
     Raises
     ------
     ModelError
         If a bound does not fit ``ACC_BITS`` signed; the message shows the numbers of every such layer.
     """
-    shapes = model.shapes()
+    shapes, highs = model.shapes(), model.highs()
     limit = (1 << (ACC_BITS - 1)) - 1
-    u_max = 1 << (model.u_bits - 1)
     bounds, wrong = {}, []
     for layer in model.layers:
-        t, h, w, _ = shapes[layer.inputs[0]]
-        if layer.op == SDHA:
-            d = layer.channels // layer.heads
-            per_channel = np.full(layer.channels, 3 * d * t * h * w, np.int64)  # |2M| <= 2N from d bits, |colsum M| <= dN
-        else:
-            weight = np.abs(tensors[f"{layer.name}.weight"].astype(np.int64))
-            per_channel = weight.reshape(layer.channels, -1).sum(axis=1)
-            per_channel *= ((1 << model.planes) - 1) if layer.inputs[0] == INPUT else 1
-            per_channel *= t * h * w if layer.op == HEAD else 1
+        if layer.op == MASK:
+            continue
+        per_channel = _largest_accumulators(layer, tensors, shapes, highs)
         total = per_channel + np.abs(tensors[f"{layer.name}.bias"].astype(np.int64))
         shift = tensors[f"{layer.name}.shift"].astype(np.int64)
         y = int(((total >> np.maximum(shift, 0)) + 1 << np.maximum(-shift, 0)).max())
-        x = u_max if layer.residual or layer.u_out else y
-        membrane = max(2 * x, x + max(layer.theta, 0) // 2) if layer.spike_out else 0
+        x = 1 << (model.u_bits - 1) if layer.residual or layer.u_out else y
+        membrane = _largest_membrane(layer, x, shapes[layer.inputs[0]][0]) if layer.spike_out else 0
         bound = Bound(acc=int(per_channel.max()), affine=int(total.max()), y=y, membrane=membrane)
         bounds[layer.name] = bound
         for what in ("acc", "affine", "y", "membrane"):
@@ -148,56 +155,71 @@ def accumulator_bounds(model: Model, tensors: Tensors) -> dict[str, Bound]:
     return bounds
 
 
+def _largest_accumulators(
+    layer: Layer, tensors: Tensors, shapes: Mapping[str, Shape], highs: Mapping[str, int]
+) -> NDArray[np.int64]:
+    """Sum of |w| times the largest input of every output channel, [O]."""
+    t, h, w, _ = shapes[layer.inputs[0]]
+    if layer.op in ATTENTION:
+        d = layer.channels // layer.heads
+        n = {FRAME: h * w, POSITION: t}.get(layer.scope, t * h * w)
+        # A <= n and d bits of Q; of Hamming attention |2M| <= 2n from d bits, and |colsum M| <= dn
+        return np.full(layer.channels, (3 if layer.op == SDHA else 1) * d * n, np.int64)
+    largest = np.concatenate([np.full(shapes[x][3], highs[x], np.int64) for x in layer.inputs]).reshape(layer.groups, -1)
+    weight = np.abs(tensors[f"{layer.name}.weight"].astype(np.int64)).sum(axis=(2, 3)).reshape(layer.groups, -1, largest.shape[1])
+    sums = np.einsum("goi,gi->go", weight, largest).reshape(-1)
+    return sums * (t * h * w if layer.op == HEAD else 1)
+
+
+def _largest_membrane(layer: Layer, x: int, steps: int) -> int:
+    """Largest |h| of a neuron that sees at most |x| for ``steps`` time steps.
+
+    Both ends of the interval follow h = floor(v * leak / 16) +- x. After the reset v is below theta: 0, or h where nothing fired,
+    or (soft) h less all of its levels, and then at least theta - step; only what all levels do not take is carried on.
+    """
+    low = high = largest = 0
+    for _ in range(steps):
+        low, top = (low * layer.leak >> 4) - x, (high * layer.leak >> 4) + x
+        largest = max(largest, top, -low)
+        high = min(top, layer.theta - 1)
+        if layer.reset != HARD:
+            high = max(high, top - layer.levels * layer.spacing)
+            low = min(low, layer.theta - layer.spacing)
+    return largest
+
+
 def check(model: Model, tensors: Tensors) -> None:
-    """Check that the tensors are those of the graph and the graph one that the machine's operations can run.
+    """Check that the graph keeps the rules and that the tensors are those of the graph.
 
     Raises
     ------
     ModelError
         With the layer, what was found and what was expected.
     """
+    if found := faults(model):
+        raise ModelError("; ".join(f"layer '{name}': {text}" for name, text in found))
     shapes = model.shapes()
     expected = set()
     for layer in model.layers:
-        where = f"layer '{layer.name}'"
-        if layer.op not in (CONV, SDHA, HEAD):
-            raise ModelError(f"{where}: no operation '{layer.op}'")
-        if layer.op != CONV and (layer.kernel, layer.stride, layer.padding) != (1, 1, 0):
-            raise ModelError(f"{where}: kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding}, "
-                             "but it is no convolution")
-        c = shapes[layer.inputs[0]][-1]
-        wanted: dict[str, tuple[type, tuple[int, ...]]] = {
-            "bias": (np.int32, (layer.channels,)), "shift": (np.int8, (layer.channels,)),
+        weight = 1 << (layer.weight_bits - 1)
+        wanted: dict[str, tuple[type, tuple[int, ...], int, int]] = {
+            "bias": (np.int32, (layer.channels,), -(1 << (ACC_BITS - 1)), (1 << (ACC_BITS - 1)) - 1),
+            "shift": (np.int8, (layer.channels,), *SHIFT_RANGE),
+            "weight": (np.int8, layer.weight_shape(shapes), -weight, weight - 1),
         }
-        if layer.op == SDHA:
-            qkv = [shapes[x] for x in layer.inputs]
-            if len(qkv) != 3 or len(set(qkv)) != 1 or c != layer.channels or layer.channels % layer.heads:
-                raise ModelError(f"{where}: q, k, v of shapes {qkv} do not make {layer.channels} channels of {layer.heads} heads")
-        else:
-            if layer.depthwise and c != layer.channels:
-                raise ModelError(f"{where}: depthwise from {c} to {layer.channels} channels")
-            wanted["weight"] = (np.int8, (layer.channels, 1 if layer.depthwise else c, layer.kernel, layer.kernel))
-        for part, (dtype, shape) in wanted.items():
+        for part in layer.parts:
+            dtype, shape, low, high = wanted[part]
             name = f"{layer.name}.{part}"
             expected.add(name)
             if name not in tensors:
-                raise ModelError(f"{where}: tensor '{name}' is missing")
+                raise ModelError(f"layer '{layer.name}': tensor '{name}' is missing")
             value = tensors[name]
             if value.dtype != dtype or value.shape != shape:
                 raise ModelError(f"tensor '{name}' is {value.dtype} {list(value.shape)}, not {np.dtype(dtype)} {list(shape)}")
-        if layer.weight_bits not in (4, 8):
-            raise ModelError(f"{where}: weight_bits = {layer.weight_bits} is not 4 or 8")
-        ranges = [("bias", -(1 << (ACC_BITS - 1)), (1 << (ACC_BITS - 1)) - 1), ("shift", *SHIFT_RANGE)]
-        if layer.op != SDHA:
-            ranges.append(("weight", -(1 << (layer.weight_bits - 1)), (1 << (layer.weight_bits - 1)) - 1))
-        for part, low, high in ranges:
-            value = tensors[f"{layer.name}.{part}"]
             if value.min() < low or value.max() > high:
-                raise ModelError(f"tensor '{layer.name}.{part}' goes from {value.min()} to {value.max()}, outside {low}..{high}")
+                raise ModelError(f"tensor '{name}' goes from {value.min()} to {value.max()}, outside {low}..{high}")
         if layer.op == HEAD and tensors[f"{layer.name}.shift"].any():
-            raise ModelError(f"{where}: the logits are raw accumulators, but a shift is not 0")
-        if layer.spike_out and layer.theta < 1:
-            raise ModelError(f"{where}: theta = {layer.theta} fires without input")
+            raise ModelError(f"layer '{layer.name}': the logits are raw accumulators, but a shift is not 0")
     if surplus := set(tensors) - expected:
         raise ModelError(f"tensors of no layer: {', '.join(sorted(surplus))}")
 

@@ -1,58 +1,76 @@
-"""Every operation of the machine on NumPy integers: no floats, floor everywhere, no overflow by wrap-around.
+"""Every operation of the machine on NumPy integers: floor everywhere, no overflow by wrap-around.
 
-Layouts: activations [T, H, W, C], weights [O, I, KH, KW], sums int32.
+Layouts: activations [T, H, W, C], weights [O, I, KH, KW], sums int32. Products of matrices go through floating point BLAS, which
+is exact as long as every sum is an integer that the type holds; `_matmul` chooses the type by a bound on the sums.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from golden.spec.model import FRAME, HARD, JOINT
 
 Array = NDArray[np.integer]
 Int32 = NDArray[np.int32]
 
-
-def _taps(x: Array, kernel: tuple[int, int], stride: int, padding: int) -> NDArray[np.integer]:
-    """Read-only view of zero-padded ``x`` as [T, OH, OW, C, KH, KW]."""
-    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
-    return windows[:, ::stride, ::stride]
+CHUNK = 1 << 22  #: values that a convolution lays out as matrix rows at a time
 
 
-def conv(x: Array, w: Array, stride: int = 1, padding: int = 0, depthwise: bool = False) -> Int32:
+def join(tensors: Sequence[Array], upsample: int = 1) -> Array:
+    """Concatenate along channels, then repeat every value ``upsample`` times in y and x."""
+    x = tensors[0] if len(tensors) == 1 else np.concatenate(tensors, axis=3)
+    return x if upsample == 1 else x.repeat(upsample, axis=1).repeat(upsample, axis=2)
+
+
+def conv(x: Array, w: Array, stride: int = 1, padding: int = 0) -> Int32:
     """Accumulators of a convolution with zero padding; a 1x1 kernel is a linear layer.
 
     Parameters
     ----------
-    x : [T, H, W, C] of 0 or 1, or of pixels 0..255
-        A pixel is the sum of its bit planes times their powers of two, so planes need no code of their own here.
+    x : [T, H, W, C] of 0 or 1, or of larger values such as pixels
+        A value is the sum of its bit planes times their powers of two, so planes need no code of their own here.
     w : [O, I, KH, KW]
-        I = C, or 1 where ``depthwise``.
+        C / I groups: output channels of group g see input channels of group g only.
     stride, padding : int
         In y and x alike.
-    depthwise : bool
-        O = C, and channel c of the output sees channel c of the input only.
 
     Returns
     -------
     [T, OH, OW, O] int32
     """
-    out, _, kh, kw = w.shape
-    taps = _taps(x, (kh, kw), stride, padding)
-    t, oh, ow, c = taps.shape[:4]
-    if depthwise:
-        acc = np.zeros((t, oh, ow, out), np.int32)
-        for ky in range(kh):
-            for kx in range(kw):
-                acc += taps[..., ky, kx].astype(np.int32) * w[:, 0, ky, kx].astype(np.int32)
+    out, inputs, kh, kw = w.shape
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))) if padding else x
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(1, 2))
+    taps = windows[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)  # [T, OH, OW, KH, KW, C]
+    t, oh, ow, c = *taps.shape[:3], taps.shape[5]
+    groups = c // inputs
+    acc = np.zeros((t, oh, ow, out), np.int32)
+    if inputs == 1 and out == groups:  # depthwise: no product of matrices, but one of channels
+        rows = w[:, 0].transpose(1, 2, 0).astype(np.int32)
+        for step in range(t):
+            for ky, kx in np.ndindex(kh, kw):
+                acc[step] += taps[step, :, :, ky, kx] * rows[ky, kx]
         return acc
-    rows = taps.reshape(t * oh * ow, c * kh * kw)
-    return _matmul(rows, w.reshape(out, -1).T).reshape(t, oh, ow, out)
+    bound = int(x.max(initial=0)) * int(np.abs(w.astype(np.int64)).reshape(out, -1).sum(axis=1).max())
+    matrix = w.reshape(groups, out // groups, inputs, kh * kw).transpose(0, 3, 2, 1).reshape(groups, -1, out // groups)
+    steps = max(1, CHUNK // (oh * ow * kh * kw * c))
+    for first in range(0, t, steps):
+        part = taps[first : first + steps].reshape(-1, kh * kw, groups, inputs)
+        sums = _matmul(part.transpose(2, 0, 1, 3).reshape(groups, len(part), -1), matrix, bound)
+        acc[first : first + steps] = sums.transpose(1, 0, 2).reshape(-1, oh, ow, out)
+    return acc
 
 
-def _matmul(a: Array, b: Array) -> Int32:
-    """``a @ b`` in int32."""
-    return np.matmul(a.astype(np.int32), np.ascontiguousarray(b, dtype=np.int32))
+def _matmul(a: Array, b: Array, bound: int) -> Int32:
+    """``a @ b`` modulo 2**32, where no sum of products, in any order, is larger than ``bound``."""
+    if bound >= 1 << 53:
+        raise ValueError(f"sums of up to {bound} are not exact in double precision")
+    kind = np.float32 if bound < 1 << 24 else np.float64
+    product = np.matmul(a.astype(kind), b.astype(kind))
+    return (product if kind == np.float32 else product.astype(np.int64)).astype(np.int32)
 
 
 def affine(acc: Array, bias: Array, shift: Array) -> Int32:
@@ -71,25 +89,59 @@ def residual(u: Array, y: Array, u_bits: int) -> tuple[NDArray[np.int16], int]:
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != total))
 
 
-def lif(x: Array, theta: int) -> NDArray[np.uint8]:
-    """Leaky integrate and fire along axis 0 (time): charge h = (v >> 1) + x, fire at h >= theta, reset to 0.
+def lif(x: Array, theta: int, leak: int = 8, reset: str = HARD, levels: int = 1, step: int = 0) -> NDArray[np.uint8]:
+    """Leaky integrate and fire along axis 0 (time): charge, fire, reset; v is 0 before the first step.
 
-    v is 0 before the first step. The shift is arithmetic, so a negative v decays towards -1.
+    Charge h = ((v * leak) >> 4) + x; the shift is arithmetic, so a negative v decays towards -1. Fire the number s of k in
+    0..levels-1 with h >= theta + k * step. Reset: v = 0 where s > 0 (hard), or v = h - s * step (soft).
+
+    Parameters
+    ----------
+    x : [T, ...]
+        What neurons see, within 24 bits.
+    theta, leak, reset, levels, step
+        As in `golden.spec.model.Layer`; the defaults are tau = 2 and binary spikes.
     """
+    step = step or theta
     v = np.zeros(x.shape[1:], np.int32)
     spikes = np.empty(x.shape, np.uint8)
     for t in range(x.shape[0]):
-        h = (v >> 1) + x[t].astype(np.int32)
-        fired = h >= theta
-        spikes[t] = fired
-        v = np.where(fired, 0, h).astype(np.int32)
+        h = ((v * leak) >> 4) + x[t].astype(np.int32)
+        s = (h >= theta).astype(np.int32) if levels == 1 else np.clip((h - theta) // step + 1, 0, levels)
+        spikes[t] = s
+        v = np.where(s > 0, 0, h) if reset == HARD else h - s * step
     return spikes
 
 
-def hamming_weights(k: Array, v: Array, heads: int) -> tuple[Int32, Int32]:
+def mask(a: Array, b: Array) -> NDArray[np.uint8]:
+    """Give a AND b; b [T, H, W, C], [T, 1, 1, C], or [T, H, W, heads], a bit for each C / heads channels of a [T, H, W, C]."""
+    return (a & b.repeat(a.shape[3] // b.shape[3], axis=3)).astype(np.uint8)
+
+
+def tokens(x: Array, heads: int, scope: str = JOINT) -> Array:
+    """Spikes [T, H, W, heads * d] as [..., heads, N, d]: the N tokens that see each other; first T or H*W where not joint."""
+    t, h, w, c = x.shape
+    split = x.reshape(t, h * w, heads, c // heads)
+    if scope == JOINT:
+        return split.reshape(t * h * w, heads, -1).transpose(1, 0, 2)
+    return split.transpose(0, 2, 1, 3) if scope == FRAME else split.transpose(1, 2, 0, 3)
+
+
+def _places(out: Int32, shape: tuple[int, ...], scope: str) -> Int32:
+    """Tokens [..., heads, N, d] back in their places, [T, H, W, heads * d]: the inverse of `tokens`."""
+    order = {JOINT: (1, 0, 2), FRAME: (0, 2, 1, 3)}.get(scope, (2, 0, 1, 3))
+    return out.transpose(order).reshape(shape)
+
+
+def correlation(k: Array, v: Array) -> Int32:
+    """A = KᵀV, [..., d, d]: of how many tokens [..., N, d] K has bit i and V has bit j."""
+    return _matmul(k.swapaxes(-1, -2), v, k.shape[-2])
+
+
+def hamming_weights(k: Array, v: Array, heads: int, scope: str = JOINT) -> tuple[Int32, Int32]:
     """Weights and bias that make Hamming attention a linear layer on Q's spikes.
 
-    A = KᵀV and s = column sums of V over all tokens of time and space jointly; M = (2K-1)ᵀV = 2A - 1sᵀ.
+    A = KᵀV and s = column sums of V over the tokens that see each other; M = (2K-1)ᵀV = 2A - 1sᵀ.
     The published model is O = (2Q-1)M / (2D); 1/(2D) belongs to the shift that follows.
 
     Parameters
@@ -98,6 +150,8 @@ def hamming_weights(k: Array, v: Array, heads: int) -> tuple[Int32, Int32]:
         Spikes.
     heads : int
         Number of heads.
+    scope : str
+        One of `golden.spec.model.SCOPES`; where it is not joint, both results have T or H*W as first axis.
 
     Returns
     -------
@@ -106,33 +160,38 @@ def hamming_weights(k: Array, v: Array, heads: int) -> tuple[Int32, Int32]:
     bias : [heads, d] int32
         Minus the column sums of M.
     """
-    d = k.shape[-1] // heads
-    kn = k.reshape(-1, heads, d).astype(np.int32)
-    vn = v.reshape(-1, heads, d).astype(np.int32)
-    a = np.stack([_matmul(kn[:, h].T, vn[:, h]) for h in range(heads)])  # [heads, d, d]
-    m = 2 * a - vn.sum(axis=0, dtype=np.int32)[:, None, :]
-    return 2 * m, -m.sum(axis=1, dtype=np.int32)
+    kn, vn = tokens(k, heads, scope), tokens(v, heads, scope)
+    m = 2 * correlation(kn, vn) - vn.sum(axis=-2, dtype=np.int32)[..., None, :]
+    return 2 * m, -m.sum(axis=-2, dtype=np.int32)
 
 
-def sdha(q: Array, k: Array, v: Array, heads: int) -> Int32:
-    """Accumulators of joint space-time spike-driven Hamming attention, O_h = Q_h (2M_h) - colsum(M_h).
+def sdha(q: Array, k: Array, v: Array, heads: int, scope: str = JOINT) -> Int32:
+    """Accumulators of spike-driven Hamming attention, O_h = Q_h (2M_h) - colsum(M_h): [T, H, W, O], channel head * d + j."""
+    weights, bias = hamming_weights(k, v, heads, scope)
+    qn = tokens(q, heads, scope)
+    out = _matmul(qn, weights, _largest_sum(weights)) + bias[..., None, :]
+    return _places(out, q.shape, scope)
 
-    Returns
-    -------
-    [T, H, W, O] int32
-        Channel ``head * d + j``.
-    """
-    weights, bias = hamming_weights(k, v, heads)
-    d = q.shape[-1] // heads
-    qn = q.reshape(-1, heads, d)
-    out = [_matmul(qn[:, h], weights[h]) + bias[h] for h in range(heads)]
-    return np.concatenate(out, axis=-1).reshape(q.shape)
+
+def ssa(q: Array, k: Array, v: Array, heads: int, scope: str = JOINT) -> Int32:
+    """Accumulators of dot product attention without softmax, O_h = Q_h (K_hᵀ V_h): [T, H, W, O], channel head * d + j."""
+    weights = correlation(tokens(k, heads, scope), tokens(v, heads, scope))
+    return _places(_matmul(tokens(q, heads, scope), weights, _largest_sum(weights)), q.shape, scope)
+
+
+def _largest_sum(weights: Array) -> int:
+    """Bound of what a row of bits can make of ``weights`` [..., d, d]."""
+    return int(np.abs(weights).max(initial=0)) * weights.shape[-2]
+
+
+def pairs(k: Array, v: Array, heads: int) -> int:
+    """Additions that make KᵀV: pairs of a set bit of K and one of V in the same token and head, whatever the scope."""
+    return int((tokens(k, heads).sum(axis=-1, dtype=np.int64) * tokens(v, heads).sum(axis=-1, dtype=np.int64)).sum())
 
 
 def head(x: Array, w: Array) -> Int32:
     """Accumulators of the classifier, summed over every t, y and x: [O] int32."""
-    counts = x.sum(axis=(0, 1, 2), dtype=np.int32)
-    return _matmul(counts[None], w.reshape(w.shape[0], -1).T)[0]
+    return (w.reshape(w.shape[0], -1).astype(np.int64) @ x.sum(axis=(0, 1, 2), dtype=np.int64)).astype(np.int32)
 
 
 def bit_count(x: Array) -> Int32:
@@ -140,19 +199,22 @@ def bit_count(x: Array) -> Int32:
     return np.bitwise_count(x.astype(np.uint8)).astype(np.int32)
 
 
-def synaptic_operations(x: Array, w: Array, stride: int, padding: int, depthwise: bool) -> int:
+def synaptic_operations(x: Array, kernel: tuple[int, int], stride: int, padding: int, fan_out: int) -> int:
     """Additions that a convolution really needs: set bits times output channels fed, taps inside the image only.
 
     Parameters
     ----------
-    x, w, stride, padding, depthwise
+    x, stride, padding
         As for `conv`.
+    kernel : (int, int)
+        Height and width.
+    fan_out : int
+        Output channels that each input channel feeds: O / groups.
     """
-    out, _, kh, kw = w.shape
     bits = bit_count(x).sum(axis=(0, 3), dtype=np.int64)  # [H, W]
-    y = _taps_feeding(x.shape[1], kh, stride, padding)
-    z = _taps_feeding(x.shape[2], kw, stride, padding)
-    return int((bits * y[:, None] * z[None, :]).sum()) * (1 if depthwise else out)
+    y = _taps_feeding(x.shape[1], kernel[0], stride, padding)
+    z = _taps_feeding(x.shape[2], kernel[1], stride, padding)
+    return int((bits * y[:, None] * z[None, :]).sum()) * fan_out
 
 
 def _taps_feeding(size: int, kernel: int, stride: int, padding: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from golden.integer import ops
 from golden.integer.encode import encode
 from golden.integer.graph import svformer_graph
-from golden.integer.network import Array, accumulate
+from golden.integer.network import Array, accumulate, finish
 from golden.spec.model import HEAD, INPUT, SDHA, Encoding, Model
 
 NANO = Encoding(height=32, width=32, timesteps=16, frames=2, patch=4)
@@ -52,11 +52,10 @@ def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes
     clips = [random_clip(encoding, rng) for _ in range(2)]
     known: list[dict[str, Array]] = [{INPUT: clip} for clip in clips]
     tensors: dict[str, Array] = {}
-    fan_in = model.shapes()
+    shapes = model.shapes()
     for layer in model.layers:
         if layer.op != SDHA:
-            inputs = 1 if layer.depthwise else fan_in[layer.inputs[0]][-1]
-            tensors[f"{layer.name}.weight"] = rng.integers(-8, 8, (layer.channels, inputs, layer.kernel, layer.kernel), np.int8)
+            tensors[f"{layer.name}.weight"] = rng.integers(-8, 8, layer.weight_shape(shapes), np.int8)
         acc = np.stack([accumulate(layer, tensors, k) for k in known])  # [clip, T, H, W, O]
         if layer.op == HEAD:
             tensors[f"{layer.name}.bias"] = np.zeros(layer.channels, np.int32)
@@ -68,13 +67,8 @@ def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes
         bias = _bias(acc, shift, before, layer.theta, int(rate), model.u_bits)
         tensors[f"{layer.name}.bias"] = bias
         tensors[f"{layer.name}.shift"] = shift
-        for k, a, u in zip(known, acc, before, strict=True):
-            y: Array = ops.affine(a, bias, shift)
-            if layer.residual or layer.u_out:
-                y, _ = ops.residual(np.zeros(y.shape, np.int16) if u is None else u, y, model.u_bits)
-            if layer.u_out:
-                k[layer.u_out] = y
-            k[layer.spike_out] = ops.lif(y, layer.theta)
+        for k, a in zip(known, acc, strict=True):
+            finish(model, layer, a, bias, shift, k)
     return replace(model, card={**model.card, "seed": str(seed)}), tensors
 
 

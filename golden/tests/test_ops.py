@@ -44,10 +44,10 @@ def test_conv_and_its_operations(high, c, o, kernel, stride, padding, depthwise)
     x = rng.integers(0, high, (2, 6, 7, c), np.uint8)
     w = rng.integers(-8, 8, (o, 1 if depthwise else c, kernel, kernel), np.int8)
     expected, sop = naive_conv(x, w, stride, padding, depthwise)
-    acc = ops.conv(x, w, stride, padding, depthwise)
+    acc = ops.conv(x, w, stride, padding)
     assert acc.dtype == np.int32
     np.testing.assert_array_equal(acc, expected)
-    assert ops.synaptic_operations(x, w, stride, padding, depthwise) == sop
+    assert ops.synaptic_operations(x, (kernel, kernel), stride, padding, 1 if depthwise else o) == sop
 
 
 def test_affine_floors_and_shifts_left():

@@ -132,7 +132,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     if chance(0.2):
         w[:] = -top
     w_full = np.broadcast_to(w, (*w.shape[:2], kernel_h, kernel_w)) if head else w
-    acc = ops.conv(x, w_full, stride, padding, lanewise).astype(np.int64)
+    acc = ops.conv(x, w_full, stride, padding).astype(np.int64)
 
     # Neuron unit.
     integrate = head
@@ -255,7 +255,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
     if lanewise:
         plane_bits = bits[..., channels]
-        adds = sum(int(ops.conv(plane_bits[..., p, :], np.ones_like(w), stride, padding, True).sum()) for p in range(planes))
+        adds = sum(int(ops.conv(plane_bits[..., p, :], np.ones_like(w), stride, padding).sum()) for p in range(planes))
     else:
         ones = np.ones((1, x.shape[-1], kernel_h, kernel_w), np.int64)
         adds = sum(int(ops.conv(used[..., p, :], ones, stride, padding).sum()) for p in range(planes)) * slices * groups

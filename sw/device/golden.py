@@ -260,11 +260,10 @@ class GoldenDevice(Device):
                                 (groups * c.lanes, x.shape[3], *kernel))
         if min(x.shape[1] + 2 * d["padding"] - kernel[0], x.shape[2] + 2 * d["padding"] - kernel[1]) < 0:
             raise _Stop(ErrorCode.DESCRIPTOR)
-        acc = ops.conv(x, w, d["stride"], d["padding"], bool(d["lanewise"]))
+        acc = ops.conv(x, w, d["stride"], d["padding"])
         if acc.shape[1:3] != (d["out_h"], d["out_w"]):
             raise _Stop(ErrorCode.DESCRIPTOR)
-        copies = np.empty((groups * slices, 1, *kernel), np.int8)
-        self._adds = ops.synaptic_operations(x, copies, d["stride"], d["padding"], bool(d["lanewise"]))
+        self._adds = ops.synaptic_operations(x, kernel, d["stride"], d["padding"], 1 if d["lanewise"] else groups * slices)
         self._results = acc.size // c.lanes
         self._neuron(d, acc)
 

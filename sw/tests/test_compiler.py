@@ -123,7 +123,7 @@ def test_pixels_through_every_kind_of_convolution():
     encoding = Encoding(height=10, width=14, timesteps=4, frames=2, patch=1)
     layers = (
         Layer(name="a", op=CONV, inputs=(INPUT,), channels=20, kernel=3, stride=2, padding=1, spike_out="a.s", theta=900),
-        Layer(name="b", op=CONV, inputs=(INPUT,), channels=2, kernel=3, padding=2, depthwise=True, u_out="b.u", spike_out="b.s",
+        Layer(name="b", op=CONV, inputs=(INPUT,), channels=2, kernel=3, padding=2, groups=2, u_out="b.u", spike_out="b.s",
               theta=500),
         Layer(name="c", op=CONV, inputs=("b.s",), channels=2, residual="b.u", u_out="c.u"),
         Layer(name="d", op=CONV, inputs=("a.s",), channels=33, kernel=2, stride=3, spike_out="d.s", theta=9, weight_bits=8),
@@ -133,9 +133,8 @@ def test_pixels_through_every_kind_of_convolution():
     shapes = model.shapes()
     tensors = {}
     for layer in layers:
-        inputs = 1 if layer.depthwise else shapes[layer.inputs[0]][3]
         high = 1 << layer.weight_bits - 1
-        tensors[f"{layer.name}.weight"] = rng.integers(-high, high, (layer.channels, inputs, layer.kernel, layer.kernel), np.int8)
+        tensors[f"{layer.name}.weight"] = rng.integers(-high, high, layer.weight_shape(shapes), np.int8)
         head = layer.op == HEAD
         tensors[f"{layer.name}.bias"] = rng.integers(-9, 9, layer.channels, np.int32)
         low, high = (0, 1) if head else (-2, 3)

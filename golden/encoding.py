@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.spec.encoding import CROP, DIFFERENCE, EVENTS, NUMBER, RGB, Encoding
+from golden.spec.encoding import DIFFERENCE, EVENTS, NUMBER, RGB, STRETCH, Encoding
 
 Frames = NDArray[np.uint8]  #: [N, h, w] grey, [N, h, w, 3] colour, or [T, h, w, 2] counts of ON and OFF events
 
@@ -52,13 +52,20 @@ def _areas(size: int, out: int) -> NDArray[np.float64]:
     return np.maximum(np.minimum(start + size, source + out) - np.maximum(start, source), 0).astype(np.float64)
 
 
-def window(size: tuple[int, int], encoding: Encoding) -> tuple[int, int, int, int]:
-    """Part of a picture (or sensor) of ``size`` that the network sees: first row, first column, rows, columns."""
-    h, w = rows, columns = size
-    if encoding.fit == CROP:
-        rows = min(h, max(1, (2 * w * encoding.height + encoding.width) // (2 * encoding.width)))
-        columns = min(w, max(1, (2 * h * encoding.width + encoding.height) // (2 * encoding.height)))
+def window(size: tuple[int, int], wanted: tuple[int, int], how: str) -> tuple[int, int, int, int]:
+    """Part of a picture (or sensor) of ``size`` that is seen as ``wanted`` pixels: first row, first column, rows, columns."""
+    (h, w), (height, width) = size, wanted
+    if how == STRETCH:
+        return 0, 0, h, w
+    rows = min(h, max(1, (2 * w * height + width) // (2 * width)))
+    columns = min(w, max(1, (2 * h * width + height) // (2 * height)))
     return (h - rows) // 2, (w - columns) // 2, rows, columns
+
+
+def fit(frames: Frames, height: int, width: int, how: str) -> Frames:
+    """Every frame cropped (or not, with ``stretch``) and resized: [N, height, width] or [N, height, width, 3]."""
+    y, x, rows, columns = window((frames.shape[1], frames.shape[2]), (height, width), how)
+    return resize(frames[:, y : y + rows, x : x + columns], height, width)
 
 
 def look(frames: Frames, encoding: Encoding) -> Frames:
@@ -84,8 +91,7 @@ def look(frames: Frames, encoding: Encoding) -> Frames:
         raise DataError("the network sees colour, but the frames are grey")
     if encoding.kind != RGB and frames.ndim == 4:
         frames = grey(frames)
-    y, x, rows, columns = window((frames.shape[1], frames.shape[2]), encoding)
-    return resize(frames[:, y : y + rows, x : x + columns], encoding.height, encoding.width)
+    return fit(frames, encoding.height, encoding.width, encoding.fit)
 
 
 def sample(count: int, encoding: Encoding, name: str = "a clip") -> NDArray[np.int64]:
@@ -119,7 +125,7 @@ def count(events: NDArray[np.void], encoding: Encoding) -> Frames:
     when = events["t"] - events["t"][:1]  # of no events: none
     n = len(events)
     bins = np.arange(n) * t // max(n, 1) if encoding.bins == NUMBER else when * t // (when[-1:] + 1)
-    top, left, rows, columns = window((encoding.sensor_height, encoding.sensor_width), encoding)
+    top, left, rows, columns = window((encoding.sensor_height, encoding.sensor_width), (height, width), encoding.fit)
     y, x = events["y"].astype(np.int64) - top, events["x"].astype(np.int64) - left
     inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     place = ((bins * height + y * height // rows) * width + x * width // columns) * 2 + (events["p"] == 0)

@@ -6,8 +6,8 @@ weighted by the covered area, in units of ``1/n`` per axis, are rounded to neare
 Crop: the largest window of the wanted aspect ratio, its size rounded to nearest, in the middle (rounded down).
 Sampling: frame i of T is frame ``(2i + 1) * N // (2T)`` of N, or with a stride s frame ``(N - 1 - (T - 1) * s) // 2 + i * s``,
 where frames before the first and after the last are these. Fewer than T frames repeat, down to T/4.
-Bins of events: event k of n at time t falls into bin ``(t - first) * T // (last - first + 1)``, or by number ``k * T // n``,
-and pixel x of the window's S (the whole sensor, or the crop) into ``x * width // S``; counts saturate.
+Bins of events: event k of n at time t falls into bin ``(t - first) * T // (last - first + 1)``, or by number ``k * T // n``;
+pixel x of the S of the sensor (or of its crop) belongs to ``x * width // S``; counts saturate.
 """
 
 from __future__ import annotations
@@ -111,25 +111,38 @@ def sample(count: int, encoding: Encoding, name: str = "a clip") -> NDArray[np.i
     return np.clip((count - 1 - (t - 1) * encoding.stride) // 2 + step * encoding.stride, 0, count - 1)
 
 
-def count(events: NDArray[np.void], encoding: Encoding) -> Frames:
+def count(events: NDArray, encoding: Encoding, name: str = "a clip") -> Frames:
     """Number of ON and OFF events of every pixel in every bin, [T, height, width, 2], at most ``2**bits - 1``.
 
     Parameters
     ----------
-    events : [n] EVENT
-        On the sensor of the encoding, in the order of time.
+    events : [n] EVENT, or [T, 2, H, W] whole numbers
+        On the sensor of the encoding, in the order of time; or how many of polarity 0 and 1 fell into each bin.
     encoding : Encoding
         Of kind ``events``.
+    name : str
+        Of the clip, for errors.
+
+    Raises
+    ------
+    DataError
+        If the events are in bins already, but not in T.
     """
     t, height, width = encoding.timesteps, encoding.height, encoding.width
-    when = events["t"] - events["t"][:1]  # of no events: none
-    n = len(events)
-    bins = np.arange(n) * t // max(n, 1) if encoding.bins == NUMBER else when * t // (when[-1:] + 1)
+    if events.dtype.names:
+        when, n = events["t"] - events["t"][:1], len(events)  # of no events: none
+        bins = np.arange(n) * t // max(n, 1) if encoding.bins == NUMBER else when * t // (when[-1:] + 1)
+        y, x, polarity, times = events["y"].astype(np.int64), events["x"].astype(np.int64), events["p"], np.ones(n)
+    elif len(events) != t:
+        raise DataError(f"{name} has its events in {len(events)} bins; {t} are wanted")
+    else:
+        bins, polarity, y, x = np.nonzero(events)
+        times = events[bins, polarity, y, x].astype(np.float64)
     top, left, rows, columns = window((encoding.sensor_height, encoding.sensor_width), (height, width), encoding.fit)
-    y, x = events["y"].astype(np.int64) - top, events["x"].astype(np.int64) - left
+    y, x = y - top, x - left
     inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-    place = ((bins * height + y * height // rows) * width + x * width // columns) * 2 + (events["p"] == 0)
-    counts = np.bincount(place[inside], minlength=t * height * width * 2)
+    place = ((bins * height + y * height // rows) * width + x * width // columns) * 2 + (polarity == 0)
+    counts = np.bincount(place[inside], times[inside], t * height * width * 2)
     return np.minimum(counts, (1 << encoding.bits) - 1).astype(np.uint8).reshape(t, height, width, 2)
 
 
@@ -178,7 +191,7 @@ def prepare(clip: NDArray, encoding: Encoding, name: str = "a clip") -> Frames:
 
     Parameters
     ----------
-    clip : [N, h, w] or [N, h, w, 3] uint8, or [n] EVENT
+    clip : [N, h, w] or [N, h, w, 3] uint8, or what `count` takes
         All frames, grey or RGB, or all events.
     encoding : Encoding
         Of the network.
@@ -188,8 +201,8 @@ def prepare(clip: NDArray, encoding: Encoding, name: str = "a clip") -> Frames:
     Raises
     ------
     DataError
-        As `sample` and `look`.
+        As `sample`, `look` and `count`.
     """
     if encoding.kind == EVENTS:
-        return count(clip, encoding)
+        return count(clip, encoding, name)
     return look(clip[sample(len(clip), encoding, name)], encoding)

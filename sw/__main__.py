@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from golden.data.files import read_clip
+from golden.encoding import DataError
 from golden.spec.config import ConfigError, preset
 from golden.spec.model import ModelError
 from sw import bundle as bundles
 from sw import doctor as tools
 from sw import verify as comparison
-from sw import video
 from sw.bundle import Bundle, BundleError
 from sw.compiler import compile_model
 from sw.device.base import DeviceError
@@ -28,7 +29,6 @@ from sw.device.open import open_device
 from sw.driver import ClipError, Driver, Result
 from sw.model_file import ModelFile, read_model
 from sw.support import UnsupportedError
-from sw.video import VideoError
 
 MODEL = Path("golden/weights/svformer_nano.safetensors")
 DEVICE = "sim:small"
@@ -53,14 +53,14 @@ def mistakes() -> Iterator[None]:
     """Turn whatever a user can do wrong into a message and exit code 2."""
     try:
         yield
-    except (BundleError, ClipError, ConfigError, DeviceError, ModelError, OSError, UnsupportedError, VideoError) as error:
+    except (BundleError, ClipError, ConfigError, DataError, DeviceError, ModelError, OSError, UnsupportedError) as error:
         complain(error)
         raise typer.Exit(2) from None
 
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="video files", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="video or event files", show_default=False)],
     device: Annotated[str, typer.Option(help="golden:PRESET or sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES]")] = DEVICE,
     model: Annotated[Path | None, typer.Option(help=f"model file, compiled for the device's preset [default: {MODEL}]")] = None,
     bundle: Annotated[Path | None, typer.Option(
@@ -87,7 +87,7 @@ def classify(
             try:
                 replay = shlex.join(["python", "-m", "sw", "classify", str(file), "--device", device, *what, "--verify"])
                 answers.append(_classify(driver, used, source, file, verify, picture, replay, as_json))
-            except (VideoError, DeviceError) as error:  # the next clip may do
+            except (DataError, DeviceError) as error:  # the next clip may do
                 complain(error)
                 failed = True
     if as_json:
@@ -105,7 +105,7 @@ def _preset(uri: str) -> str:
 def _classify(driver: Driver, used: Bundle, source: ModelFile | None, file: Path, verify: bool, picture: Path | None,
               replay: str, quiet: bool) -> dict[str, Any]:
     """Run one file, print (unless ``quiet``), and return what JSON output says of it."""
-    frames, clip = video.read_clip(file, used.manifest.video)
+    frames, clip = read_clip(file, used.manifest.video)
     with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[layer]}"), TimeElapsedColumn(),
                   console=screen, transient=True) as bar:
         task = bar.add_task(file.name, total=None, layer="")

@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
+from golden.encoding import Frames
 from sw.bundle import SPIKES, Manifest
 from sw.driver import Result
-from sw.video import Frames
 
 matplotlib.use("Agg")  # no display is needed
 

@@ -32,7 +32,8 @@ def read_events(path: str | Path, sensor: Sensor, span: Span | None = None) -> E
     Parameters
     ----------
     path : path
-        ``.bs2`` or ``.bin`` (N-MNIST), ``.aedat`` (AEDAT 2.0 of a DVS128, AEDAT 3.1) or ``.npy`` (array with fields t, x, y, p).
+        ``.bs2`` or ``.bin`` (N-MNIST); ``.aedat`` (AEDAT 2.0 of a DVS128, AEDAT 3.1); ``.npy``, an array with fields t, x,
+        y, p, or numbers of events [T, polarity, rows, columns].
     sensor : (int, int)
         Its rows and columns.
     span : (int, int), optional
@@ -41,7 +42,7 @@ def read_events(path: str | Path, sensor: Sensor, span: Span | None = None) -> E
     Returns
     -------
     [n] EVENT
-        In the order of time.
+        In the order of time; or [T, 2, rows, columns] as in the file.
 
     Raises
     ------
@@ -65,6 +66,9 @@ def chunks(path: str | Path, sensor: Sensor, span: Span | None = None) -> Iterat
     total, last = 0, None
     try:
         for piece in reader(file, sensor):
+            if not piece.dtype.names:  # in bins already, without times
+                yield piece
+                return
             if len(piece) and last is not None and piece["t"][0] < last:
                 raise DataError(f"'{path}': time runs backwards, from {last} to {piece['t'][0]} us")
             last = piece["t"][-1] if len(piece) else last
@@ -209,5 +213,10 @@ def _npy(file: Path, sensor: Sensor) -> Iterator[Events]:
     except Exception as error:  # NumPy parses the header as Python text, and raises whatever that raises
         raise DataError(f"'{file}', byte 0: no array in NumPy's format: {error}") from error
     if array.size > MAX_EVENTS:
-        raise DataError(f"'{file}' has {array.size} events, at most {MAX_EVENTS} are read")
-    yield structured(array, sensor, f"'{file}'")
+        raise DataError(f"'{file}' has {array.size} values, at most {MAX_EVENTS} are read")
+    if array.ndim != 4:
+        yield structured(array, sensor, f"'{file}'")
+    elif array.dtype.kind not in "iub" or not len(array) or array.shape[1:] != (2, *sensor) or array.min() < 0:
+        raise DataError(f"'{file}' is {array.dtype} {list(array.shape)}, not numbers of events [T, 2, {sensor[0]}, {sensor[1]}]")
+    else:
+        yield array

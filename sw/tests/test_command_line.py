@@ -8,8 +8,8 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from golden.integer.network import save
+from golden.tests.test_data_video import noise, write
 from sw.__main__ import app
-from sw.tests.test_video import noise, write
 
 
 @pytest.fixture(scope="session")

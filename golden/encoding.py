@@ -68,6 +68,19 @@ def fit(frames: Frames, height: int, width: int, how: str) -> Frames:
     return resize(frames[:, y : y + rows, x : x + columns], height, width)
 
 
+def tone(frames: Frames, encoding: Encoding) -> Frames:
+    """Frames in grey, [N, h, w], unless the network sees colour, [N, h, w, 3].
+
+    Raises
+    ------
+    DataError
+        If it sees colour and the frames are grey.
+    """
+    if encoding.kind == RGB and frames.ndim == 3:
+        raise DataError("the network sees colour, but the frames are grey")
+    return grey(frames) if encoding.kind != RGB and frames.ndim == 4 else frames
+
+
 def look(frames: Frames, encoding: Encoding) -> Frames:
     """Frames as the network sees them: grey unless it sees colour, cropped, resized to its size.
 
@@ -85,13 +98,9 @@ def look(frames: Frames, encoding: Encoding) -> Frames:
     Raises
     ------
     DataError
-        If the network sees colour and the frames are grey.
+        As `tone`.
     """
-    if encoding.kind == RGB and frames.ndim == 3:
-        raise DataError("the network sees colour, but the frames are grey")
-    if encoding.kind != RGB and frames.ndim == 4:
-        frames = grey(frames)
-    return fit(frames, encoding.height, encoding.width, encoding.fit)
+    return fit(tone(frames, encoding), encoding.height, encoding.width, encoding.fit)
 
 
 def sample(count: int, encoding: Encoding, name: str = "a clip") -> NDArray[np.int64]:

@@ -177,8 +177,8 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, name, data):
 
 
 def test_a_clip_of_events(tmp_path):
-    sensor = {"sensor_height": 34, "sensor_width": 34}
-    encoding = Encoding(kind="events", height=34, width=34, timesteps=4, frames=1, patch=2, bits=4, **sensor)
+    encoding = Encoding(kind="events", height=34, width=34, timesteps=4, frames=1, patch=2, bits=4,
+                        sensor_height=34, sensor_width=34)
     (tmp_path / "a.bs2").write_bytes(bs2(some()))
     picture, tensor = read_clip(tmp_path / "a.bs2", encoding)
     assert picture.shape == (4, 34, 34) and tensor.shape == encoding.shape and tensor.sum() == 300

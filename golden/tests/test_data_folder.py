@@ -214,8 +214,8 @@ def test_recordings_are_cached_by_span(tmp_path):
     (tmp_path / "a.aedat").write_bytes(aedat3(events))
     (tmp_path / "b.bs2").write_bytes(bs2(some()))
     items = [Item(tmp_path / "a.aedat", 0, "a", span) for span in ((0, 500), (500, 1000))] + [Item(tmp_path / "b.bs2", 0, "b")]
-    sensor = {"sensor_height": 34, "sensor_width": 34}
-    encoding = Encoding(kind="events", height=34, width=34, timesteps=4, frames=1, patch=2, bits=4, **sensor)
+    encoding = Encoding(kind="events", height=34, width=34, timesteps=4, frames=1, patch=2, bits=4,
+                        sensor_height=34, sensor_width=34)
     clips = cached(items, exact(encoding), tmp_path / "cache")
     assert np.array_equal(np.concatenate([clips[0], clips[1]]), events) and np.array_equal(clips[2], some())
     assert prepare(clips[2], encoding).sum() == 300 and roomy(encoding) == exact(encoding)

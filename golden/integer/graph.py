@@ -1,8 +1,81 @@
-"""The graph of fused layers of a small SVFormer with joint space-time Hamming attention."""
+"""Graphs of fused layers: compositions that several networks use, and a small SVFormer with joint space-time attention.
+
+A composition is layers with the tensors that its definition fixes (`constants`); only thresholds are left to choose.
+"""
 
 from __future__ import annotations
 
-from golden.spec.model import CONV, HEAD, INPUT, SDHA, Encoding, Layer, Model
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.spec.model import CONV, HEAD, INPUT, MASK, SDHA, Encoding, Layer, Model
+
+
+def whole_frame(height: int, width: int) -> dict[str, Any]:
+    """Kernel, stride and padding of a convolution whose one output place sees the whole frame, of whatever aspect ratio.
+
+    The kernel is square and as small as the zero padding of the longer side allows; its taps outside the frame are never used.
+    The frame begins at tap (padding, padding).
+    """
+    low, high = sorted((height, width))
+    return {"kernel": 2 * high - low, "stride": 2 * high - low, "padding": high - low}
+
+
+def constants(layers: Sequence[Layer], channels: int) -> dict[str, NDArray[np.integer]]:
+    """Tensors of the convolutions of a composition: weights of one that count bits, no bias, no shift.
+
+    ``channels`` are those that each convolution of ``layers`` reads.
+    """
+    tensors: dict[str, NDArray[np.integer]] = {}
+    for x in layers:
+        if x.op == CONV:
+            tensors[f"{x.name}.weight"] = np.ones((x.channels, channels // x.groups, x.kernel, x.kernel), np.int8)
+            tensors[f"{x.name}.bias"] = np.zeros(x.channels, np.int32)
+            tensors[f"{x.name}.shift"] = np.zeros(x.channels, np.int8)
+    return tensors
+
+
+def or_pool(name: str, source: str, out: str, channels: int, kernel: int, stride: int, padding: int = 0) -> tuple[Layer]:
+    """Max-pooling of single bits, which is their OR: a stateless neuron that fires at one bit."""
+    return (Layer(name=name, op=CONV, inputs=(source,), channels=channels, kernel=kernel, stride=stride, padding=padding,
+                  groups=channels, spike_out=out, theta=1, leak=0),)
+
+
+def sdsa(name: str, q: str, k: str, v: str, out: str, shape: tuple[int, int, int], theta: int) -> tuple[Layer, Layer, Layer]:
+    """Spike-driven self-attention of Spike-driven Transformer v1: g = LIF(sum over places of K AND V), out = Q AND g.
+
+    Parameters
+    ----------
+    name : str
+        Of the layers: ``{name}.kv``, ``{name}.g`` and ``{name}``; the first two name their spikes, too.
+    q, k, v, out : str
+        Spike tensors.
+    shape : (H, W, C)
+        Of all of them, per time step.
+    theta : int
+        Threshold on the sum with tau = 2: the published neuron, 0.5 of (V + X) / 2, is 1.
+    """
+    height, width, channels = shape
+    return (
+        Layer(name=f"{name}.kv", op=MASK, inputs=(k, v), channels=channels, spike_out=f"{name}.kv"),
+        Layer(name=f"{name}.g", op=CONV, inputs=(f"{name}.kv",), channels=channels, groups=channels, spike_out=f"{name}.g",
+              theta=theta, **whole_frame(height, width)),
+        Layer(name=name, op=MASK, inputs=(q, f"{name}.g"), channels=channels, spike_out=out),
+    )
+
+
+def qk_token(name: str, q: str, k: str, out: str, channels: int, heads: int, theta: int) -> tuple[Layer, Layer]:
+    """Token attention of QKFormer: a = LIF(sum over the channels of a head of Q), one bit per token and head; out = a AND K.
+
+    Arguments are as for `sdsa`; the layers are ``{name}.a`` and ``{name}``.
+    """
+    return (
+        Layer(name=f"{name}.a", op=CONV, inputs=(q,), channels=heads, groups=heads, spike_out=f"{name}.a", theta=theta),
+        Layer(name=name, op=MASK, inputs=(k, f"{name}.a"), channels=channels, heads=heads, spike_out=out),
+    )
 
 
 def svformer_graph(

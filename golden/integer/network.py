@@ -62,20 +62,26 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
     Raises
     ------
     ModelError
-        If the clip has another shape or type.
+        If the clip has another shape or type, or values that its bit planes cannot hold.
     """
     if clip.shape != model.encoding.shape or clip.dtype != np.uint8:
         raise ModelError(f"the input is {clip.dtype} {list(clip.shape)}, not uint8 {list(model.encoding.shape)}")
+    if clip.max() >> model.planes:
+        raise ModelError(f"the input has values up to {clip.max()}, {model.planes} bit planes hold {(1 << model.planes) - 1}")
     known: dict[str, Array] = {INPUT: clip}
     for layer in model.layers:
-        count = None if counts is None else counts.setdefault(layer.name, Count())
-        if layer.op == MASK:
-            a, b = (known[x] for x in layer.inputs)
-            known[layer.spike_out] = ops.mask(a, b)
-        else:
-            acc = accumulate(layer, tensors, known, count)
-            finish(model, layer, acc, tensors[f"{layer.name}.bias"], tensors[f"{layer.name}.shift"], known, count)
+        step(layer, tensors, known, model.u_bits, None if counts is None else counts.setdefault(layer.name, Count()))
     return known
+
+
+def step(layer: Layer, tensors: Tensors, known: dict[str, Array], u_bits: int, count: Count | None = None) -> None:
+    """Run one layer: what it makes is added to ``known``."""
+    if layer.op == MASK:
+        a, b = (known[x] for x in layer.inputs)
+        known[layer.spike_out] = ops.mask(a, b)
+    else:
+        acc = accumulate(layer, tensors, known, count)
+        finish(layer, acc, tensors[f"{layer.name}.bias"], tensors[f"{layer.name}.shift"], known, u_bits, count)
 
 
 def accumulate(layer: Layer, tensors: Tensors, known: Mapping[str, Array], count: Count | None = None) -> Array:
@@ -99,7 +105,7 @@ def accumulate(layer: Layer, tensors: Tensors, known: Mapping[str, Array], count
 
 
 def finish(
-    model: Model, layer: Layer, acc: Array, bias: Array, shift: Array, known: dict[str, Array], count: Count | None = None
+    layer: Layer, acc: Array, bias: Array, shift: Array, known: dict[str, Array], u_bits: int, count: Count | None = None
 ) -> None:
     """From accumulators to what the layer makes of them, which is added to ``known``; saturations are counted."""
     x: Array = ops.affine(acc, bias, shift)
@@ -108,7 +114,7 @@ def finish(
         return
     if layer.residual or layer.u_out:  # whatever becomes a residual value saturates
         u = known[layer.residual] if layer.residual else np.zeros((), np.int16)
-        x, saturated = ops.residual(u, x, model.u_bits)
+        x, saturated = ops.residual(u, x, u_bits)
         if count is not None:
             count.saturations += saturated
     if layer.u_out:

@@ -74,11 +74,11 @@ def _matmul(a: Array, b: Array, bound: int) -> Int32:
 
 
 def affine(acc: Array, bias: Array, shift: Array) -> Int32:
-    """Give y = (acc + bias[o]) >> shift[o], floor; a negative shift goes left."""
-    total = acc.astype(np.int64) + bias.astype(np.int64)
-    right = np.maximum(shift, 0).astype(np.int64)
-    left = np.maximum(-shift.astype(np.int64), 0)
-    return ((total >> right) << left).astype(np.int32)
+    """Give y = (acc + bias[o]) >> shift[o], floor; a negative shift goes left; all within 32 bits."""
+    y = acc.astype(np.int32) + bias.astype(np.int32)
+    y >>= np.maximum(shift, 0).astype(np.int32)
+    y <<= np.maximum(-shift.astype(np.int32), 0)
+    return y
 
 
 def residual(u: Array, y: Array, u_bits: int) -> tuple[NDArray[np.int16], int]:

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.integer import ops
 from golden.integer.encode import encode
 from golden.integer.graph import svformer_graph
 from golden.integer.network import Array, accumulate, finish
-from golden.spec.model import HEAD, INPUT, SDHA, Encoding, Model
+from golden.spec.model import HEAD, INPUT, Encoding, Layer, Model
 
 NANO = Encoding(height=32, width=32, timesteps=16, frames=2, patch=4)
 RATE = (5, 25)  #: per cent of neurons that fire in each layer, aimed at
@@ -52,24 +51,47 @@ def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes
     clips = [random_clip(encoding, rng) for _ in range(2)]
     known: list[dict[str, Array]] = [{INPUT: clip} for clip in clips]
     tensors: dict[str, Array] = {}
-    shapes = model.shapes()
     for layer in model.layers:
-        if layer.op != SDHA:
-            tensors[f"{layer.name}.weight"] = rng.integers(-8, 8, layer.weight_shape(shapes), np.int8)
-        acc = np.stack([accumulate(layer, tensors, k) for k in known])  # [clip, T, H, W, O]
-        if layer.op == HEAD:
-            tensors[f"{layer.name}.bias"] = np.zeros(layer.channels, np.int32)
-            tensors[f"{layer.name}.shift"] = np.zeros(layer.channels, np.int8)
-            break
-        shift = np.array([_shift(acc[..., o], 2 * layer.theta) for o in range(layer.channels)], np.int8)
-        rate = rng.integers(RATE[0] + 2, RATE[1] - 2)
-        before = [k[layer.residual] if layer.residual else None for k in known]
-        bias = _bias(acc, shift, before, layer.theta, int(rate), model.u_bits)
-        tensors[f"{layer.name}.bias"] = bias
-        tensors[f"{layer.name}.shift"] = shift
-        for k, a in zip(known, acc, strict=True):
-            finish(model, layer, a, bias, shift, k)
+        calibrate(layer, tensors, known, rng, RATE, model.u_bits)
     return replace(model, card={**model.card, "seed": str(seed)}), tensors
+
+
+def calibrate(
+    layer: Layer, tensors: dict[str, Array], known: list[dict[str, Array]], rng: np.random.Generator, rates: tuple[int, int],
+    u_bits: int,
+) -> None:
+    """Draw the weights of a layer, choose shift and bias so that its neurons fire, and run it.
+
+    Parameters
+    ----------
+    layer : Layer
+        Anything but a mask.
+    tensors : dict
+        Receives the tensors of the layer.
+    known : list of dict
+        All tensors before the layer, of each clip; receives what the layer makes.
+    rng : Generator
+        Of the weights and the rate.
+    rates : (int, int)
+        Least and largest share of neurons that fire, per cent.
+    u_bits : int
+        Of the model.
+    """
+    if "weight" in layer.parts:
+        high = 1 << (layer.weight_bits - 1)
+        shape = layer.weight_shape({name: value.shape for name, value in known[0].items()})
+        tensors[f"{layer.name}.weight"] = rng.integers(-high, high, shape, np.int8)
+    acc = np.stack([accumulate(layer, tensors, k) for k in known])  # [clip, T, H, W, O]
+    bias, shift = np.zeros(layer.channels, np.int32), np.zeros(layer.channels, np.int8)
+    if layer.op != HEAD:
+        top = layer.theta + (layer.levels - 1) * layer.spacing
+        shift = np.array([_shift(acc[..., o], 2 * (top or 1 << 7)) for o in range(layer.channels)], np.int8)
+        if layer.spike_out:
+            bias = _bias(layer, acc, shift, known, int(rng.integers(rates[0] + 2, rates[1] - 2)), u_bits)
+    tensors[f"{layer.name}.bias"] = bias
+    tensors[f"{layer.name}.shift"] = shift
+    for k, a in zip(known, acc, strict=True):
+        finish(layer, a, bias, shift, k, u_bits)
 
 
 def _shift(acc: Array, reach: int) -> int:
@@ -83,18 +105,18 @@ def _shift(acc: Array, reach: int) -> int:
     return shift
 
 
-def _bias(acc: Array, shift: Array, before: list[Array | None], theta: int, rate: int, u_bits: int) -> NDArray[np.int32]:
+def _bias(layer: Layer, acc: Array, shift: Array, known: list[dict[str, Array]], rate: int, u_bits: int) -> NDArray[np.int32]:
     """Bias of every channel that makes ``rate`` per cent of its neurons fire, by bisection on all channels at once."""
-    span = (np.abs(acc).max() + (theta << np.maximum(shift, 0).astype(np.int64))) * 2
+    span = (np.abs(acc).max() + (layer.theta << np.maximum(shift, 0).astype(np.int64))) * 2
     low, high = -span.astype(np.int32), span.astype(np.int32)
+    neurons = replace(layer, u_out="")
     while (high - low).max() > 1:
         middle = (low + high) >> 1
         fired = np.zeros(shift.shape, np.int64)
-        for a, u in zip(acc, before, strict=True):
-            y: Array = ops.affine(a, middle, shift)
-            if u is not None:
-                y, _ = ops.residual(u, y, u_bits)
-            fired += ops.lif(y, theta).sum(axis=(0, 1, 2), dtype=np.int64)
+        for a, k in zip(acc, known, strict=True):
+            made = {layer.residual: k[layer.residual]} if layer.residual else {}
+            finish(neurons, a, middle, shift, made, u_bits)
+            fired += (made[layer.spike_out] > 0).sum(axis=(0, 1, 2), dtype=np.int64)
         many = fired * 100 > rate * acc[..., 0].size
         high = np.where(many, middle, high)
         low = np.where(many, low, middle)

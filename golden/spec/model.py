@@ -153,7 +153,7 @@ class Layer:
             return ()
         return ("bias", "shift") if self.op in ATTENTION else ("weight", "bias", "shift")
 
-    def weight_shape(self, shapes: Mapping[str, Shape]) -> tuple[int, int, int, int]:
+    def weight_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int, int]:
         """Shape [O, C / groups, KH, KW] of the weight of a ``conv`` or ``head``, from the shapes of all tensors."""
         return (self.channels, sum(shapes[x][3] for x in self.inputs) // self.groups, self.kernel, self.kernel)
 

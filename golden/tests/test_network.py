@@ -97,6 +97,9 @@ def test_file_round_trip(small, tmp_path):
 def test_wrong_clip_is_refused(small):
     with pytest.raises(ModelError, match="not uint8"):
         network.run(small[0], small[1], np.zeros((4, 4, 4, 31), np.uint8))
+    encoding = Encoding(kind="difference", height=16, width=16, timesteps=4, frames=1, patch=4, threshold=9)
+    with pytest.raises(ModelError, match="values up to 2, 1 bit planes hold 1"):
+        network.run(replace(small[0], encoding=encoding), small[1], np.full(encoding.shape, 2, np.uint8))
 
 
 def damaged(tensors, **changes):

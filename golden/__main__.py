@@ -57,16 +57,18 @@ def evaluate(weights: Weights = WEIGHTS, clips: Clips = 720, split: Split = "tes
 
     from golden.comparison import integer_score
     from golden.data.digit_motion import make
+    from golden.encoding import encode
     from golden.integer.network import load
-    from golden.training import NAME, accuracy, load_checkpoint
+    from golden.models.checkpoint import load_checkpoint
+    from golden.training import NAME, accuracy
 
     torch.set_num_threads(threads)
     data = make(split, clips)
-    for what, file, quant in (("float", f"{NAME}_float", False), ("QAT", f"{NAME}_qat", True)):
-        share, seconds = timed(lambda f=file, q=quant: accuracy(load_checkpoint(weights / f"{f}.safetensors", q), *data))
+    for what, file in (("float", f"{NAME}_float"), ("QAT", f"{NAME}_qat")):
+        share, seconds = timed(lambda f=file: accuracy(load_checkpoint(weights / f"{f}.safetensors"), *data))
         typer.echo(f"{what:8} {share:7.2%} of {clips} {split} clips, {seconds:.1f} s")
     model, tensors = load(weights / f"{NAME}.safetensors")
-    score, seconds = timed(lambda: integer_score(model, tensors, *data))
+    score, seconds = timed(lambda: integer_score(model, tensors, encode(data[0], model.encoding), data[1]))
     typer.echo(f"{'integer':8} {score.accuracy:7.2%} of {clips} {split} clips, {seconds:.1f} s")
     typer.echo(f"\n{'layer':10} {'spike rate':>10} {'operations / clip':>18} {'saturated':>10}")
     for layer in model.layers:
@@ -83,13 +85,15 @@ def compare(weights: Weights = WEIGHTS, clips: Clips = 720, split: Split = "test
 
     from golden.comparison import compare as run
     from golden.data.digit_motion import make
+    from golden.encoding import encode
     from golden.integer.network import load
-    from golden.training import NAME, load_checkpoint
+    from golden.models.checkpoint import load_checkpoint
+    from golden.training import NAME
 
     torch.set_num_threads(threads)
     model, tensors = load(weights / f"{NAME}.safetensors")
-    qat = load_checkpoint(weights / f"{NAME}_qat.safetensors", quant=True)
-    (equal, difference), seconds = timed(lambda: run(qat, model, tensors, make(split, clips)[0]))
+    qat = load_checkpoint(weights / f"{NAME}_qat.safetensors")
+    (equal, difference), seconds = timed(lambda: run(qat, model, tensors, encode(make(split, clips)[0], model.encoding)))
     if difference:
         typer.echo(f"different: {difference}")
         typer.echo(f"replay: python -m golden compare --split {split} --clips {difference.clip + 1}")

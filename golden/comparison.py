@@ -1,4 +1,4 @@
-"""QAT network against integer model: every spike, residual value and logit of every layer must be equal."""
+"""Quantised network against integer model: every spike, residual value and logit of every layer must be equal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from golden.data.digit_motion import Clips
 from golden.integer import network
-from golden.integer.encode import encode as encode_frames
-from golden.models.svformer_nano import SVFormerNano, as_integers, encode
+from golden.models.network import Network, as_input, as_integers
 from golden.spec.model import Model
+
+Inputs = NDArray[np.uint8]  #: encoded clips, [N, T, H, W, C]
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,27 @@ def first_divergence(
 
 @torch.no_grad()
 def compare(
-    qat: SVFormerNano, model: Model, tensors: network.Tensors, clips: Clips, batch: int = 32
+    qat: Network, model: Model, tensors: network.Tensors, inputs: Inputs, batch: int = 32
 ) -> tuple[int, Divergence | None]:
     """Run both on all clips; number of values that were equal, and the first that was not.
 
     Parameters
     ----------
-    qat : SVFormerNano
+    qat : Network
         Quantised network.
     model, tensors
         Integer model.
-    clips : [N, T, H, W] uint8
-        Grey frames.
+    inputs : [N, T, H, W, C] uint8
+        Encoded clips.
     batch : int
         Clips that the network sees at once.
     """
     qat.eval()
     equal = 0
-    for first in range(0, len(clips), batch):
-        x = encode_frames(clips[first : first + batch], model.encoding)
+    for first in range(0, len(inputs), batch):
+        x = inputs[first : first + batch]
         taps: dict[str, torch.Tensor] = {}
-        qat(encode(x), taps)
+        qat(as_input(x, model.encoding), taps)
         values = as_integers(qat, taps)
         for i in range(len(x)):
             known = network.run(model, tensors, x[i])
@@ -96,14 +97,14 @@ class IntegerScore:
         return self.right / self.clips
 
 
-def integer_score(model: Model, tensors: network.Tensors, clips: Clips, labels: np.ndarray) -> IntegerScore:
-    """Classify every clip with the integer model; count spikes, operations and saturations."""
+def integer_score(model: Model, tensors: network.Tensors, inputs: Inputs, labels: np.ndarray) -> IntegerScore:
+    """Classify every encoded clip with the integer model; count spikes, operations and saturations."""
     counts: dict[str, network.Count] = {}
     rates = {layer.spike_out: 0.0 for layer in model.layers if layer.spike_out}
     right = 0
-    for clip, label in zip(encode_frames(clips, model.encoding), labels, strict=True):
+    for clip, label in zip(inputs, labels, strict=True):
         known = network.run(model, tensors, clip, counts)
         right += network.classify(model, known) == label
         for name in rates:
-            rates[name] += float(known[name].mean()) / len(clips)
-    return IntegerScore(right, len(clips), rates, counts)
+            rates[name] += float(known[name].mean()) / len(inputs)
+    return IntegerScore(right, len(inputs), rates, counts)

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from golden.comparison import integer_score
 from golden.data import digit_motion
 from golden.data.digit_motion import Clips
-from golden.integer.encode import encode as encode_frames
+from golden.encoding import encode
 from golden.integer.network import save
-from golden.models.svformer_nano import NanoConfig, SVFormerNano, config_card, encode, export, fold
-from golden.spec.model import ModelError
+from golden.models.catalogue import CONFIGS, build
+from golden.models.checkpoint import save_checkpoint
+from golden.models.network import Network, as_input, export, fold
+from golden.models.synapses import Quantisation
+from golden.spec.encoding import Encoding
 
 TEMPERATURE = 16.0  #: logits are sums over 256 places; the loss divides them by this
 
@@ -71,11 +72,11 @@ def train(recipe: Recipe, out: Path, command: str) -> dict[str, str]:
     start = time.monotonic()
     data = digit_motion.make("train", recipe.pool, recipe.seed)
     test = digit_motion.make("test", recipe.test)
-    model = SVFormerNano()
+    model = build(CONFIGS["svformer-nano"])
     fit(model, recipe, data, out)
     settle(model, data, recipe.batch)
     save_checkpoint(out / f"{NAME}_float.safetensors", model)
-    quant = fold(model)
+    quant = fold(model, Quantisation())
     fit(quant, recipe, data, out)
     save_checkpoint(out / f"{NAME}_qat.safetensors", quant)
     card = {
@@ -88,32 +89,32 @@ def train(recipe: Recipe, out: Path, command: str) -> dict[str, str]:
         "QAT accuracy": f"{accuracy(quant, *test):.4f}",
     }
     graph, tensors = export(quant, card)
-    card["integer accuracy"] = f"{integer_score(graph, tensors, *test).accuracy:.4f}"
+    card["integer accuracy"] = f"{integer_score(graph, tensors, encode(test[0], graph.encoding), test[1]).accuracy:.4f}"
     save(out / f"{NAME}.safetensors", replace(graph, card=card), tensors)
     return {**card, "seconds": f"{time.monotonic() - start:.0f}"}
 
 
-def batches(config: NanoConfig, clips: Clips, labels: np.ndarray, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(encoding: Encoding, clips: Clips, labels: np.ndarray, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Input tensors and labels, ``size`` clips at a time."""
     for first in range(0, len(clips), size):
         part = slice(first, first + size)
-        yield encode(encode_frames(clips[part], config.encoding)), torch.from_numpy(labels[part])
+        yield as_input(encode(clips[part], encoding), encoding), torch.from_numpy(labels[part])
 
 
 @torch.no_grad()
-def accuracy(model: SVFormerNano, clips: Clips, labels: np.ndarray) -> float:
+def accuracy(model: Network, clips: Clips, labels: np.ndarray) -> float:
     """Share of the clips that get their class."""
     model.eval()
-    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(model.config, clips, labels, 64))
+    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(model.config.encoding, clips, labels, 64))
     return right / len(labels)
 
 
-def fit(model: SVFormerNano, recipe: Recipe, data: tuple[Clips, np.ndarray], out: Path) -> None:
+def fit(model: Network, recipe: Recipe, data: tuple[Clips, np.ndarray], out: Path) -> None:
     """Train in place; append a line per epoch to ``out/log.csv``.
 
     Parameters
     ----------
-    model : SVFormerNano
+    model : Network
         Float, or ``quant`` for QAT.
     recipe : Recipe
         Epochs, learning rate, seed.
@@ -138,7 +139,8 @@ def fit(model: SVFormerNano, recipe: Recipe, data: tuple[Clips, np.ndarray], out
             start, losses, right = time.monotonic(), [], 0
             chosen = rng.permutation(len(data[1]))[: steps * recipe.batch]
             model.train()
-            progress = tqdm(batches(model.config, data[0][chosen], data[1][chosen], recipe.batch), f"{phase} {epoch + 1}", steps)
+            examples = batches(model.config.encoding, data[0][chosen], data[1][chosen], recipe.batch)
+            progress = tqdm(examples, f"{phase} {epoch + 1}", steps)
             for x, y in progress:
                 logits = model(x) / TEMPERATURE
                 loss = F.cross_entropy(logits, y)
@@ -157,36 +159,12 @@ def fit(model: SVFormerNano, recipe: Recipe, data: tuple[Clips, np.ndarray], out
 
 
 @torch.no_grad()
-def settle(model: SVFormerNano, data: tuple[Clips, np.ndarray], batch: int, count: int = 16) -> None:
+def settle(model: Network, data: tuple[Clips, np.ndarray], batch: int, count: int = 16) -> None:
     """Replace the running means and variances of all batch norms by the plain average over ``count`` batches."""
     norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
     model.train()
-    for x, _ in batches(model.config, data[0][: count * batch], data[1][: count * batch], batch):
+    for x, _ in batches(model.config.encoding, data[0][: count * batch], data[1][: count * batch], batch):
         model(x)
-
-
-def save_checkpoint(path: Path, model: SVFormerNano) -> None:
-    """Parameters and sizes of a network as safetensors."""
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, str(path), metadata=config_card(model.config))
-
-
-def load_checkpoint(path: Path, quant: bool) -> SVFormerNano:
-    """Network of a checkpoint, in eval mode.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, damaged or of another network.
-    """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            sizes = {name: int(value) for name, value in (file.metadata() or {}).items()}
-            model = SVFormerNano(NanoConfig(**sizes), quant)
-            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
-    except Exception as error:
-        raise ModelError(f"cannot read checkpoint '{path}': {error}") from error
-    return model.eval()

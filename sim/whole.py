@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from golden.comparison import first_divergence
 from golden.data.digit_motion import make
+from golden.encoding import encode
 from golden.integer import network
-from golden.integer.encode import encode as encode_frames
-from golden.models.svformer_nano import as_integers, encode
+from golden.models.checkpoint import load_checkpoint
+from golden.models.network import as_input, as_integers
 from golden.spec.config import PRESETS, preset
-from golden.training import NAME, load_checkpoint
+from golden.training import NAME
 from sim.device.build import build
 from sw.compiler import compile_model
 from sw.device.golden import GoldenDevice
@@ -61,7 +62,7 @@ def clips(name: str, count: int, seed: int, stall: int, latency: int, folder: Pa
     """
     config = preset(name)
     model, tensors = network.load(WEIGHTS / f"{NAME}.safetensors")
-    qat = load_checkpoint(WEIGHTS / f"{NAME}_qat.safetensors", quant=True).eval()
+    qat = load_checkpoint(WEIGHTS / f"{NAME}_qat.safetensors")
     bundle = compile_model(read_model(WEIGHTS / f"{NAME}.safetensors"), config)
     frames, labels = make("test", count)
     torch.set_num_threads(1)
@@ -71,10 +72,10 @@ def clips(name: str, count: int, seed: int, stall: int, latency: int, folder: Pa
         rtl.load(bundle)
         reference.load(bundle)
         for first in range(0, count, BATCH):
-            x = encode_frames(frames[first:first + BATCH], model.encoding)
+            x = encode(frames[first:first + BATCH], model.encoding)
             taps: dict[str, torch.Tensor] = {}
             with torch.no_grad():
-                qat(encode(x), taps)
+                qat(as_input(x, model.encoding), taps)
             quantised = as_integers(qat, taps)
             for i, clip in enumerate(x):
                 integer = network.run(model, tensors, clip)

@@ -1,0 +1,97 @@
+"""Blocks that both families of networks use, each from residual stream to residual stream, and heads on spikes."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from golden.models.attention import AttentionConfig, attention
+from golden.models.parts import Parts
+
+
+def after(size: tuple[int, int], kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    """Height and width behind a convolution."""
+    return (size[0] + 2 * padding - kernel) // stride + 1, (size[1] + 2 * padding - kernel) // stride + 1
+
+
+def numbered(name: str, index: int, count: int) -> str:
+    """Name of one of several modules; the only one needs no number."""
+    return name if count == 1 else f"{name}{index}"
+
+
+class MLP(nn.Module):
+    """U + BN(W2 LIF(BN(W1 LIF U))), C to ratio C to C channels; ``kernel`` 1, or 3 for SpikeVideoFormer's dense pair."""
+
+    def __init__(self, parts: Parts, dim: int, ratio: int, bias: bool, kernel: int = 1):
+        super().__init__()
+        self.m, self.fc1 = parts.neuron(), parts.synapse(dim, ratio * dim, kernel, padding=kernel // 2, bias=bias)
+        self.c, self.fc2 = parts.neuron(), parts.synapse(ratio * dim, dim, kernel, padding=kernel // 2, bias=bias)
+        self.w = parts.add()
+
+    def forward(self, u: Tensor) -> Tensor:  # [T, B, C, H, W]
+        """The new U."""
+        return self.w(u, self.fc2(self.c(self.fc1(self.m(u)))))
+
+
+class Separable(nn.Module):
+    """U + BN(pw2(dw(pw1(LIF U)))), C to ratio C to C channels, depthwise kernel k.
+
+    ``neurons`` says whether batch norm and neurons follow pw1 and dw. Published networks leave them out in places, so that dw or
+    pw2 see multi-bit data.
+    """
+
+    def __init__(self, parts: Parts, dim: int, ratio: int, kernel: int, bias: bool, neurons: tuple[bool, bool]):
+        super().__init__()
+        wide = ratio * dim
+        self.s = parts.neuron()
+        self.pw1 = parts.synapse(dim, wide, bias=bias, norm=neurons[0])
+        self.a = parts.neuron() if neurons[0] else nn.Identity()
+        self.dw = parts.synapse(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=bias, norm=neurons[1])
+        self.b = parts.neuron() if neurons[1] else nn.Identity()
+        self.pw2, self.u = parts.synapse(wide, dim, bias=bias), parts.add()
+
+    def forward(self, u: Tensor) -> Tensor:  # [T, B, C, H, W]
+        """The new U."""
+        return self.u(u, self.pw2(self.b(self.dw(self.a(self.pw1(self.s(u)))))))
+
+
+class ConvBlock(nn.Sequential):
+    """Local features: a separable convolution, then an MLP or a dense pair."""
+
+    def __init__(self, parts: Parts, dim: int, ratios: tuple[int, int], kernels: tuple[int, int], bias: bool,
+                 neurons: tuple[bool, bool]):
+        super().__init__()
+        self.mix = Separable(parts, dim, ratios[0], kernels[0], bias, neurons)
+        self.mlp = MLP(parts, dim, ratios[1], bias, kernels[1])
+
+
+class GlobalBlock(nn.Sequential):
+    """Attention, then an MLP."""
+
+    def __init__(self, parts: Parts, dim: int, heads: int, ratio: int, config: AttentionConfig, bias: bool):
+        super().__init__()
+        self.attention = attention(parts, dim, heads, config, bias)
+        self.mlp = MLP(parts, dim, ratio, bias)
+
+
+class Down(nn.Module):
+    """Neurons, convolution of kernel, stride and padding ``shape``, batch norm: a new residual stream if ``stream``."""
+
+    def __init__(self, parts: Parts, i: int, o: int, shape: tuple[int, int, int], bias: bool, stream: bool):
+        super().__init__()
+        self.s, self.layer = parts.neuron(), parts.synapse(i, o, *shape, bias=bias, stream=stream)
+
+    def forward(self, u: Tensor) -> Tensor:  # [T, B, I, H, W]
+        """[T, B, O, H', W']."""
+        return self.layer(self.s(u))
+
+
+class SpikeHead(nn.Module):
+    """Linear classifier of the last stream's spikes, and of more spikes side by side, summed over time and space."""
+
+    def __init__(self, parts: Parts, dim: int, classes: int, more: int = 0):
+        super().__init__()
+        self.s, self.layer = parts.neuron(), parts.head(dim + more, classes)
+
+    def forward(self, u: Tensor, *spikes: Tensor) -> Tensor:  # [T, B, C, H, W] -> [B, classes]
+        """Logits."""
+        return self.layer(self.s(u), *spikes)

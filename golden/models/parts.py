@@ -1,0 +1,149 @@
+"""What networks are made of. `Parts` makes it for one network, in float or quantised, so that a network is written once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from golden.models.graph import Node, Recorder
+from golden.models.neurons import Neuron, NeuronConfig
+from golden.models.synapses import FloatSynapse, Quantisation, QuantSynapse, RepConv, SharedNorm, StepNorm
+from golden.spec.encoding import LUMA, RGB, Encoding
+from golden.spec.model import HEAD, Layer
+
+
+class Add(Node):
+    """A branch's addend to the residual stream U, which saturates where the network is quantised."""
+
+    def __init__(self, quant: Quantisation | None):
+        super().__init__()
+        self.quant = quant
+
+    def forward(self, u: Tensor, y: Tensor) -> Tensor:
+        """The new U."""
+        u = u + y
+        return self.quant.saturated(u) if self.quant else u
+
+    def record(self, recorder: Recorder, name: str, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Part of the layer that makes y."""
+        u, y = inputs
+        recorder.add(name, u, y, output)
+
+
+class Head(Node):
+    """Linear classifier of spikes, summed over all positions and time steps: logits [B, classes] without bias.
+
+    One scale for all classes where it is quantised, so that raw accumulators compare.
+    """
+
+    def __init__(self, channels: int, classes: int, quant: Quantisation | None):
+        super().__init__()
+        self.quant = quant
+        shape = (channels, classes, 1)
+        self.conv: Any = quant.conv(*shape, per_channel=False) if quant else nn.Conv2d(*shape, bias=False)
+
+    def forward(self, *xs: Tensor) -> Tensor:  # [T, B, C, H, W] each -> [B, O]
+        """Logits of several spike tensors side by side."""
+        counts = torch.cat([x.sum(dim=(0, 3, 4)) for x in xs], dim=1)
+        return F.linear(counts, (self.conv.quant_weight().value if self.quant else self.conv.weight)[:, :, 0, 0])
+
+    def folded(self) -> tuple[Tensor, ...]:
+        """The weights."""
+        return (self.conv.weight,)
+
+    @torch.no_grad()
+    def load(self, *parts: Tensor) -> None:
+        """Begin with the weights of the float classifier."""
+        self.conv.weight.copy_(parts[0])
+
+    def record(self, recorder: Recorder, name: str, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """The last layer."""
+        assert self.quant
+        recorder.layer(output, name=name, op=HEAD, inputs=tuple(recorder.spikes(x) for x in inputs),
+                       channels=self.conv.out_channels, weight_bits=self.quant.weight_bits)
+
+    def integers(self, layer: Layer) -> dict[str, np.ndarray]:
+        """Weight; bias and shift are 0."""
+        zero = np.zeros(layer.channels, np.int8)
+        weight = self.conv.quant_weight().int().cpu().numpy().astype(np.int8)
+        return {"weight": weight, "bias": zero.astype(np.int32), "shift": zero}
+
+    def unit(self) -> Tensor:
+        """What one step of a quantised logit stands for."""
+        return self.conv.quant_weight().scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Maker of the parts of one network.
+
+    Parameters
+    ----------
+    encoding : Encoding
+        Of its input.
+    neuron_config : NeuronConfig
+        Of all its neurons.
+    per_step : bool
+        Batch norm has statistics of its own at each time step.
+    quant : Quantisation, optional
+        None: float.
+    """
+
+    encoding: Encoding
+    neuron_config: NeuronConfig
+    per_step: bool = False
+    quant: Quantisation | None = None
+
+    def synapse(self, i: int, o: int, kernel: int = 1, stride: int = 1, padding: int = 0, groups: int = 1, *, bias: bool = False,
+                norm: bool = True, rep: bool = False, pixels: bool = False, stream: bool = False) -> FloatSynapse | QuantSynapse:
+        """A convolution and its batch norm.
+
+        Parameters
+        ----------
+        i, o, kernel, stride, padding, groups : int
+            Of the convolution, from ``i`` to ``o`` channels.
+        bias : bool
+            Of the float convolution, before batch norm.
+        norm : bool
+            Batch norm follows.
+        rep : bool
+            Trained as a `RepConv`, which is a dense 3x3 in the end.
+        pixels : bool
+            It sees the network's input.
+        stream : bool
+            It begins a residual stream.
+        """
+        if rep:
+            kernel, padding = 3, 1
+        if self.quant:
+            conv = self.quant.conv(i, o, kernel, stride, padding, groups=groups)
+            return QuantSynapse(self.quant, conv, full_scale(self.encoding) if pixels else 1, stream)
+        body = RepConv(i, o) if rep else nn.Conv2d(i, o, kernel, stride, padding, groups=groups, bias=bias)
+        return FloatSynapse(body, self.norm(o) if norm else nn.Identity(), stream)
+
+    def norm(self, channels: int) -> nn.Module:
+        """Batch norm."""
+        return StepNorm(self.encoding.timesteps, channels) if self.per_step else SharedNorm(channels)
+
+    def neuron(self, threshold: float = 1.0, binary: bool = False) -> Neuron:
+        """Neurons; ``threshold`` of H; ``binary``: of one level, whatever the others have."""
+        config = replace(self.neuron_config, levels=1) if binary else self.neuron_config
+        return Neuron(config, threshold, self.quant.grid if self.quant else 0.0)
+
+    def add(self) -> Add:
+        """The end of a branch."""
+        return Add(self.quant)
+
+    def head(self, channels: int, classes: int) -> Head:
+        """The classifier."""
+        return Head(channels, classes, self.quant)
+
+
+def full_scale(encoding: Encoding) -> int:
+    """Input value that the network takes as 1.0: pixels are divided by 256, events and differences are counts."""
+    return 256 if encoding.kind in (LUMA, RGB) else 1

@@ -48,7 +48,4 @@ def read_model(path: str | Path) -> ModelFile:
         raise ModelError(f"cannot read model file '{path}': {error}") from error
     if text is None:
         raise ModelError(f"'{path}' is no model file: metadata key 'model' is missing")
-    try:
-        return ModelFile(Model.from_json(text), tensors)
-    except ZeroDivisionError:
-        raise ModelError(f"'{path}': a layer has stride 0 or the encoding patch 0") from None
+    return ModelFile(Model.from_json(text), tensors)

@@ -17,6 +17,7 @@ from golden.spec.rules import faults
 
 ACC_BITS = 24  #: accumulator, bias, membrane and logit, signed
 SHIFT_RANGE = (-8, 23)
+U_BITS_MAX = 16  #: residual tensors are int16
 
 Array = NDArray[np.integer]
 Tensors = Mapping[str, Array]
@@ -57,7 +58,7 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
     -------
     dict
         By name: the input and spikes uint8 and residual values int16, [T, H, W, C]; the logits int32, [1, 1, 1, O],
-        under the head's name. In the order in which they are made; `Model.result` is the name of the last one.
+        under the head's name. In the order in which they are made; `Model.result` names what the network is run for.
 
     Raises
     ------
@@ -204,6 +205,8 @@ def check(model: Model, tensors: Tensors) -> None:
     """
     if found := faults(model):
         raise ModelError("; ".join(f"layer '{name}': {text}" for name, text in found))
+    if model.u_bits > U_BITS_MAX:
+        raise ModelError(f"residual values of {model.u_bits} bits, at most {U_BITS_MAX} are possible")
     shapes = model.shapes()
     expected = set()
     for layer in model.layers:

@@ -74,6 +74,11 @@ def test_saturation_is_counted(small):
     assert counts["stem"].saturations > 0
 
 
+def test_residual_values_of_more_than_16_bits_are_refused(small):
+    with pytest.raises(ModelError, match="residual values of 17 bits, at most 16"):
+        network.check(replace(small[0], u_bits=17), small[1])
+
+
 def test_bounds_hold_and_overflow_is_refused(small):
     model, tensors = small
     bounds = network.accumulator_bounds(model, tensors)

@@ -1,0 +1,44 @@
+"""The cycle model of sw/cycles.py against the Verilated RTL, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from golden.integer import network
+from golden.integer.random_model import NANO, random_clip, random_model
+from golden.spec.config import preset
+from golden.spec.descriptor import Opcode
+from sim.device.build import build
+from sim.lib.runner import seed
+from sw.compiler import compile_model
+from sw.cycles import predict
+from sw.device.sim import SimDevice
+from sw.driver import Driver
+from sw.model_file import ModelFile
+
+
+@pytest.mark.parametrize(("name", "sizes"), [
+    ("small", {}),
+    pytest.param("small", {"local": 16, "wide": 48, "heads": 3, "ratio": 3}, marks=pytest.mark.slow),
+    pytest.param("micro", {}, marks=pytest.mark.slow),
+    pytest.param("base", {"local": 48, "heads": 4, "blocks": 2}, marks=pytest.mark.slow),
+])
+def test_cycles(name: str, sizes: dict[str, Any]) -> None:
+    start, config = seed(), preset(name)
+    print(f"TANDEM_SEED={start}")
+    source = ModelFile(*random_model(start, **sizes))
+    clip = random_clip(NANO, np.random.default_rng(start))
+    with SimDevice(build(config, Path("build") / name), f"sim:{name}") as device:
+        driver = Driver(device)
+        driver.load(compile_model(source, config))
+        measured = driver.run(clip).layers
+    costs = predict(source.model, source.tensors, config, network.run(source.model, source.tensors, clip))
+    assert {x.opcode for x in costs} == {Opcode.LINEAR, Opcode.HAMMING}
+    for layer in source.model.layers:
+        predicted = sum(x.cycles for x in costs if x.layer == layer.name)
+        assert predicted == pytest.approx(measured[layer.name].cycles, rel=0.02), f"layer '{layer.name}'"
+        assert sum(x.sops for x in costs if x.layer == layer.name) == measured[layer.name].sops

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from golden.data.digit_motion import make
-from golden.integer.encode import encode
+from golden.encoding import encode
 from golden.spec.config import PRESETS, preset
 from golden.training import NAME
 from sim.device.build import build

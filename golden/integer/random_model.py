@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.integer.encode import encode
+from golden.encoding import encode
 from golden.integer.graph import svformer_graph
 from golden.integer.network import Array, accumulate, finish
 from golden.spec.model import HEAD, INPUT, Encoding, Layer, Model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from golden.encoding import encode
 from golden.integer import network
-from golden.integer.encode import encode
 from golden.integer.random_model import NANO, random_clip, random_model
 from golden.spec.model import Encoding, ModelError
 

@@ -1,3 +1,0 @@
-"""The former home of `golden.encoding.encode`."""
-
-from golden.encoding import encode as encode

@@ -88,9 +88,9 @@ class Down(nn.Module):
 class SpikeHead(nn.Module):
     """Linear classifier of the last stream's spikes, and of more spikes side by side, summed over time and space."""
 
-    def __init__(self, parts: Parts, dim: int, classes: int, more: int = 0):
+    def __init__(self, parts: Parts, dim: int, classes: int, places: int, more: int = 0):
         super().__init__()
-        self.s, self.layer = parts.neuron(), parts.head(dim + more, classes)
+        self.s, self.layer = parts.neuron(), parts.head(dim + more, classes, places)
 
     def forward(self, u: Tensor, *spikes: Tensor) -> Tensor:  # [T, B, C, H, W] -> [B, classes]
         """Logits."""

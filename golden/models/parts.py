@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from golden.models.graph import Node, Recorder
 from golden.models.neurons import Neuron, NeuronConfig
-from golden.models.synapses import FloatSynapse, Quantisation, QuantSynapse, RepConv, SharedNorm, StepNorm
+from golden.models.synapses import FloatSynapse, Quantisation, QuantSynapse, RepConv, SharedNorm, StepNorm, linear, on_grid
 from golden.spec.encoding import LUMA, RGB, Encoding
 from golden.spec.model import HEAD, Layer
 
@@ -36,30 +35,46 @@ class Add(Node):
 
 
 class Head(Node):
-    """Linear classifier of spikes, summed over all positions and time steps: logits [B, classes] without bias.
+    """Linear classifier of mean spike rates over all positions and time steps: logits [B, classes].
 
-    One scale for all classes where it is quantised, so that raw accumulators compare.
+    Batch norm makes the rates alike in training and is part of the classifier's weights and bias afterwards. Where it is quantised
+    it adds up spikes, and one scale serves all classes, so that raw accumulators compare.
+
+    Parameters
+    ----------
+    places : int
+        Positions times time steps.
     """
 
-    def __init__(self, channels: int, classes: int, quant: Quantisation | None):
+    def __init__(self, channels: int, classes: int, places: int, quant: Quantisation | None):
         super().__init__()
-        self.quant = quant
-        shape = (channels, classes, 1)
-        self.conv: Any = quant.conv(*shape, per_channel=False) if quant else nn.Conv2d(*shape, bias=False)
+        self.quant, self.places = quant, places
+        self.conv = quant.conv(channels, classes, 1, per_channel=False) if quant else nn.Conv2d(channels, classes, 1, bias=False)
+        self.bn = None if quant else nn.BatchNorm1d(channels)
+        self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, *xs: Tensor) -> Tensor:  # [T, B, C, H, W] each -> [B, O]
         """Logits of several spike tensors side by side."""
-        counts = torch.cat([x.sum(dim=(0, 3, 4)) for x in xs], dim=1)
-        return F.linear(counts, (self.conv.quant_weight().value if self.quant else self.conv.weight)[:, :, 0, 0])
+        counts = torch.cat([x.sum(dim=(3, 4), dtype=torch.float32) for x in xs], dim=2)  # [T, B, C]
+        if self.bn is not None:
+            rates = self.bn(counts.flatten(0, 1) * (len(counts) / self.places)).unflatten(0, counts.shape[:2])
+            return F.linear(rates.mean(dim=0), self.conv.weight[:, :, 0, 0], self.bias)
+        weight = self.conv.quant_weight()
+        return F.linear(counts.sum(dim=0), weight.value[:, :, 0, 0], on_grid(self.bias, 1 / weight.scale.detach()))
 
     def folded(self) -> tuple[Tensor, ...]:
-        """The weights."""
-        return (self.conv.weight,)
+        """Weights and bias of the classifier of sums."""
+        assert self.bn is not None
+        gain, offset = linear(self.bn)
+        weight = self.conv.weight[:, :, 0, 0]
+        return (weight * gain / self.places)[:, :, None, None], self.bias + weight @ offset
 
     @torch.no_grad()
     def load(self, *parts: Tensor) -> None:
-        """Begin with the weights of the float classifier."""
-        self.conv.weight.copy_(parts[0])
+        """Begin with those of the float classifier."""
+        weight, bias = parts
+        self.conv.weight.copy_(weight)
+        self.bias.copy_(bias)
 
     def record(self, recorder: Recorder, name: str, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """The last layer."""
@@ -68,14 +83,14 @@ class Head(Node):
                        channels=self.conv.out_channels, weight_bits=self.quant.weight_bits)
 
     def integers(self, layer: Layer) -> dict[str, np.ndarray]:
-        """Weight; bias and shift are 0."""
-        zero = np.zeros(layer.channels, np.int8)
+        """Weight and bias; shift is 0."""
         weight = self.conv.quant_weight().int().cpu().numpy().astype(np.int8)
-        return {"weight": weight, "bias": zero.astype(np.int32), "shift": zero}
+        bias = torch.round(self.bias / self.unit()).cpu().numpy().astype(np.int32)
+        return {"weight": weight, "bias": bias, "shift": np.zeros(layer.channels, np.int8)}
 
     def unit(self) -> Tensor:
         """What one step of a quantised logit stands for."""
-        return self.conv.quant_weight().scale
+        return self.conv.quant_weight().scale.detach()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +154,9 @@ class Parts:
         """The end of a branch."""
         return Add(self.quant)
 
-    def head(self, channels: int, classes: int) -> Head:
-        """The classifier."""
-        return Head(channels, classes, self.quant)
+    def head(self, channels: int, classes: int, places: int) -> Head:
+        """The classifier of spikes at so many positions and time steps."""
+        return Head(channels, classes, places, self.quant)
 
 
 def full_scale(encoding: Encoding) -> int:

@@ -86,8 +86,8 @@ class SpikeVideoFormer(Network):
                     self.chain.add_module(numbered("conv", j, convs), ConvBlock(parts, dim, ratios, kernels, False, neurons))
                 else:
                     self.chain.add_module(f"g{j - convs}", GlobalBlock(parts, dim, c.heads, c.ratio, c.attention, bias))
-        self.head = MeanHead(parts, c.dims[-1], len(c.classes)) if c.published else SpikeHead(parts, c.dims[-1], len(c.classes))
-        self.places = t * size[0] * size[1]
+        self.head = (MeanHead(parts, c.dims[-1], len(c.classes)) if c.published
+                     else SpikeHead(parts, c.dims[-1], len(c.classes), t * size[0] * size[1]))
 
     def run(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of clips [T, B, C, H, W]."""

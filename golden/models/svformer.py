@@ -122,10 +122,9 @@ class SVFormer(Network):
                     block = GlobalBlock(parts, dim, dim // c.head_dim, c.ratio, c.attention, bias)
                     self.chain.add_module(f"g{j - locals_}", block)
         self.branch = Branch(parts, c.dims[-2], c.dims[-1], c.published) if c.branch else None
-        more, classes = c.dims[-1] if c.branch else 0, len(c.classes)
+        more, classes, places = c.dims[-1] if c.branch else 0, len(c.classes), t * size[0] * size[1]
         self.head = (Conv3dHead(parts, c.dims[-1], more, (t, *size), classes) if c.published
-                     else SpikeHead(parts, c.dims[-1], classes, more))
-        self.places = t * size[0] * size[1]
+                     else SpikeHead(parts, c.dims[-1], classes, places, more))
 
     def run(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of clips [T, B, C, H, W]."""

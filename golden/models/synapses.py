@@ -121,7 +121,7 @@ class StepNorm(nn.BatchNorm2d):
         return self.running_mean, self.running_var, self.weight, self.bias
 
 
-def linear(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def linear(bn: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Gain and offset [C] of a batch norm in eval mode: y = gain x + offset."""
     assert bn.running_mean is not None and bn.running_var is not None
     gain = bn.weight / torch.sqrt(bn.running_var + bn.eps)

@@ -1,7 +1,6 @@
 """The attention family against naive definitions, and its cost."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,11 +45,11 @@ def test_products_are_attention_of_tokens_on_tokens(scope, hamming):
 
 @pytest.mark.parametrize("scope", [JOINT, FRAME, POSITION])
 def test_products_equal_the_integer_ones(scope):
-    x: Any = [bits(i) for i in range(3)]
-    whole: Any = [y[:, 0].permute(0, 2, 3, 1).numpy().astype(np.uint8) for y in x]
+    x = [bits(i) for i in range(3)]
+    whole = [y[:, 0].permute(0, 2, 3, 1).numpy().astype(np.uint8) for y in x]
     for hamming, integer in ((True, ops.sdha), (False, ops.ssa)):
-        found = product(*x, HEADS, scope, hamming)[:, 0].permute(0, 2, 3, 1).numpy()
-        np.testing.assert_array_equal(found, integer(*whole, HEADS, scope))
+        found = product(x[0], x[1], x[2], HEADS, scope, hamming)[:, 0].permute(0, 2, 3, 1).numpy()
+        np.testing.assert_array_equal(found, integer(whole[0], whole[1], whole[2], HEADS, scope))
 
 
 def watched(mix, s):

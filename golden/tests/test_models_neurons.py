@@ -156,5 +156,6 @@ def test_folding_is_convolution_and_batch_norm(bias):
     x = noise(2, 3, 4, 8, 8).gt(0).double()
     synapse(x)
     synapse.eval()
-    merged = torch.nn.functional.conv2d(x.flatten(0, 1), *synapse.folded(), stride=2, padding=1).unflatten(0, (2, 3))
+    weight, folded = synapse.folded()
+    merged = torch.nn.functional.conv2d(x.flatten(0, 1), weight, folded, stride=2, padding=1).unflatten(0, (2, 3))
     torch.testing.assert_close(merged, synapse(x))

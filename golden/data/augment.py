@@ -7,12 +7,13 @@ frames of a clip, since a change from frame to frame would be a motion.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.encoding import Frames, resize, sample, tone, window
-from golden.spec.encoding import Encoding
+from golden.encoding import DataError, Frames, prepare, resize, sample, tone, window
+from golden.spec.encoding import EVENTS, Encoding
 
 Generator = np.random.Generator
 
@@ -31,17 +32,25 @@ class Augmentation:
     erase: float = 0.2  #: most of the picture that is erased, as share of its area
 
 
-def augment(clip: Frames, rng: Generator, how: Augmentation, encoding: Encoding, name: str = "a clip") -> Frames:
-    """What the network sees of a clip that was changed at random, ready for `golden.encoding.encode`: `prepare` with all steps.
+class Augmented(NamedTuple):
+    """What the network sees of a clip that was changed."""
+
+    frames: Frames  #: ready for `golden.encoding.encode`, as `prepare` makes them
+    at: NDArray[np.int64]  #: [T], which of the clip's frames each is; of events, the bin
+    flipped: bool  #: left and right have changed places
+
+
+def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str = "a clip") -> Augmented:
+    """`prepare` with random changes.
 
     Parameters
     ----------
-    clip : [N, h, w] or [N, h, w, 3] uint8
+    clip : [N, h, w] or [N, h, w, 3] uint8, or [n] EVENT
         Out of the cache; not changed itself.
     rng : Generator
         Decides everything.
     how : Augmentation
-        How much.
+        How much. Of events, only length, flip and erase are used.
     encoding : Encoding
         Of the network.
     name : str
@@ -50,15 +59,35 @@ def augment(clip: Frames, rng: Generator, how: Augmentation, encoding: Encoding,
     Raises
     ------
     DataError
-        As `prepare`.
+        As `prepare`, and if events are in bins already.
     """
+    if encoding.kind == EVENTS:
+        return _augment_events(clip, rng, how, encoding, name)
     sample(len(clip), encoding, name)  # the whole clip must be long enough; then a part of it is, too
     at = retime(len(clip), rng, how.length, how.speed, how.jitter, -(-encoding.timesteps // 4))
-    frames = tone(clip[at[sample(len(at), encoding)]], encoding)
+    at = at[sample(len(at), encoding)]
+    frames = tone(clip[at], encoding)
     frames = crop(frames, rng, (encoding.height, encoding.width), encoding.fit, how.area, how.aspect)
-    frames = flip(frames, rng, how.flip)
+    flipped = bool(rng.random() < how.flip)
+    frames = frames[:, :, ::-1] if flipped else frames
     frames = relight(frames, rng, how.light)
-    return erase(frames, rng, how.erase)
+    return Augmented(erase(frames, rng, how.erase), at, flipped)
+
+
+def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str) -> Augmented:
+    """A part of the recording, mirrored or not, without the events of a rectangle."""
+    if not events.dtype.names:
+        raise DataError(f"{name} has its events in bins already: they cannot be augmented")
+    height, width = encoding.sensor_height, encoding.sensor_width
+    kept = max(1, round(len(events) * rng.uniform(how.length, 1)))
+    first = rng.integers(0, len(events) - kept + 1)
+    y, x, rows, columns = rectangle(height, width, rng, how.erase)
+    events = np.array(events[first : first + kept])
+    events = events[(events["y"] < y) | (events["y"] >= y + rows) | (events["x"] < x) | (events["x"] >= x + columns)]
+    flipped = bool(rng.random() < how.flip)
+    if flipped:
+        events["x"] = width - 1 - events["x"]
+    return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped)
 
 
 def retime(count: int, rng: Generator, length: float, speed: float, jitter: int, least: int = 1) -> NDArray[np.int64]:
@@ -97,11 +126,6 @@ def crop(clip: Frames, rng: Generator, size: tuple[int, int], fit: str, area: fl
     return resize(clip[:, y : y + rows, x : x + columns], *size)
 
 
-def flip(clip: Frames, rng: Generator, chance: float) -> Frames:
-    """Left and right change places, or not."""
-    return np.ascontiguousarray(clip[:, :, ::-1]) if rng.random() < chance else clip.copy()
-
-
 def relight(clip: Frames, rng: Generator, light: float) -> Frames:
     """Contrast about the clip's mean, and brightness, changed by up to ``light`` of the range."""
     gain, shift = 1 + rng.uniform(-light, light), 255 * rng.uniform(-light, light) / 2
@@ -112,9 +136,13 @@ def relight(clip: Frames, rng: Generator, light: float) -> Frames:
 def erase(clip: Frames, rng: Generator, area: float) -> Frames:
     """A rectangle of up to ``area`` of the picture, in the colour of the clip's mean, in all frames."""
     out = clip.copy()
-    h, w = clip.shape[1:3]
-    part, shape = rng.uniform(0, area), 3 ** rng.uniform(-0.5, 0.5)
-    rows, columns = min(h, int(h * np.sqrt(part) * shape)), min(w, int(w * np.sqrt(part) / shape))
-    y, x = rng.integers(0, h - rows + 1), rng.integers(0, w - columns + 1)
+    y, x, rows, columns = rectangle(clip.shape[1], clip.shape[2], rng, area)
     out[:, y : y + rows, x : x + columns] = np.round(clip.mean(axis=(0, 1, 2)))
     return out
+
+
+def rectangle(height: int, width: int, rng: Generator, area: float) -> tuple[int, int, int, int]:
+    """First row, first column, rows and columns of a rectangle of up to ``area`` of a picture, anywhere in it."""
+    part, shape = rng.uniform(0, area), 3 ** rng.uniform(-0.5, 0.5)
+    rows, columns = min(height, int(height * np.sqrt(part) * shape)), min(width, int(width * np.sqrt(part) / shape))
+    return int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1)), rows, columns

@@ -1,17 +1,20 @@
 """Augmentation: shapes, types, determinism, and that each step does what it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from golden.data import augment
 from golden.data.augment import Augmentation
-from golden.encoding import DataError, encode, prepare
+from golden.encoding import EVENT, DataError, encode, prepare, sample
 from golden.spec.encoding import Encoding
+from golden.tests.test_data_events import some
 
 CLIP = np.random.default_rng(0).integers(0, 256, (20, 24, 32, 3), np.uint8)
 ENCODING = Encoding(height=16, width=20, timesteps=8, frames=2, patch=4)
 NOTHING = Augmentation(area=1, aspect=1, flip=0, length=1, speed=1, jitter=0, light=0, erase=0)
-STEPS = {"crop": ((16, 16), "stretch", 0.5, 1.5), "flip": (0.5,), "relight": (0.4,), "erase": (0.3,)}
+STEPS = {"crop": ((16, 16), "stretch", 0.5, 1.5), "relight": (0.4,), "erase": (0.3,)}
 
 
 def rng(seed=0):
@@ -32,15 +35,18 @@ def test_same_seed_same_frames(name, clip):
 @pytest.mark.parametrize("change", [{}, {"kind": "rgb"}, {"kind": "difference", "frames": 1, "threshold": 9}, {"stride": 2}])
 def test_augmented_clips_are_encoded_like_others(change):
     encoding = Encoding(**{**vars(ENCODING), **change})
-    one, again, other = (augment.augment(CLIP, rng(seed), Augmentation(), encoding) for seed in (1, 1, 2))
-    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    before = CLIP.copy()
+    one, again, other = (augment.augment(CLIP, rng(seed), Augmentation(), encoding).frames for seed in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other) and np.array_equal(CLIP, before)
     assert encode(one, encoding).shape == encoding.shape
-    assert np.array_equal(augment.augment(CLIP, rng(), NOTHING, encoding), prepare(CLIP, encoding))
+    same = augment.augment(CLIP, rng(), NOTHING, encoding)
+    assert np.array_equal(same.frames, prepare(CLIP, encoding))
+    assert not same.flipped and same.at.tolist() == sample(len(CLIP), encoding).tolist()
 
 
 def test_short_clips_stay_long_enough():
     for seed in range(50):
-        assert len(augment.augment(CLIP[:2], rng(seed), Augmentation(length=0.1, speed=4), ENCODING)) == 8
+        assert len(augment.augment(CLIP[:2], rng(seed), Augmentation(length=0.1, speed=4), ENCODING).frames) == 8
     with pytest.raises(DataError, match="mine has 1 frames; 8 are wanted"):
         augment.augment(CLIP[:1], rng(), Augmentation(), ENCODING, "mine")
 
@@ -73,10 +79,35 @@ def test_crop_keeps_the_aspect_ratio_where_the_network_does():
     assert 0.3 < min(shares) < 0.45 and max(shares) == pytest.approx(20 / 30)
 
 
-def test_flip():
-    flipped = [np.array_equal(augment.flip(CLIP, rng(seed), 0.5), CLIP[:, :, ::-1]) for seed in range(100)]
-    kept = [np.array_equal(augment.flip(CLIP, rng(seed), 0.5), CLIP) for seed in range(100)]
-    assert 30 < sum(flipped) < 70 and sum(flipped) + sum(kept) == 100
+def test_flips_and_frames_are_told():
+    known = prepare(CLIP, replace(ENCODING, timesteps=20))
+    flips = 0
+    for seed in range(100):
+        seen = augment.augment(CLIP, rng(seed), replace(NOTHING, flip=0.5, length=0.5, jitter=1), ENCODING)
+        assert np.array_equal(seen.frames, known[seen.at][:, :, ::-1] if seen.flipped else known[seen.at])
+        flips += seen.flipped
+    assert 30 < flips < 70
+
+
+def test_events():
+    encoding = Encoding(kind="events", height=34, width=34, timesteps=4, frames=1, patch=2, bits=4,
+                        sensor_height=34, sensor_width=34)
+    events = some()
+    assert np.array_equal(augment.augment(events, rng(), NOTHING, encoding).frames, prepare(events, encoding))
+    mirrored = augment.augment(events, rng(), replace(NOTHING, flip=1), encoding)
+    assert mirrored.flipped and np.array_equal(mirrored.frames, prepare(events, encoding)[:, :, ::-1])
+    assert np.array_equal(events, some()), "not changed itself"
+    one, again, other = (augment.augment(events, rng(seed), Augmentation(), encoding).frames for seed in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other) and one.shape == (4, 34, 34, 2)
+    sums = [augment.augment(events, rng(seed), replace(NOTHING, length=0.7), encoding).frames.sum() for seed in range(50)]
+    assert 200 < min(sums) < 230 and max(sums) > 285
+    everywhere = np.zeros(34 * 34, EVENT)
+    everywhere["y"], everywhere["x"] = np.divmod(np.arange(34 * 34), 34)
+    erased = [augment.augment(everywhere, rng(seed), replace(NOTHING, erase=0.2), encoding).frames for seed in range(50)]
+    shares = [rectangular(frames.sum(axis=(0, 3)) == 0) for frames in erased]
+    assert max(shares) < 0.22 and np.mean(shares) > 0.05
+    with pytest.raises(DataError, match="in bins already"):
+        augment.augment(np.zeros((4, 2, 34, 34), int), rng(), NOTHING, encoding)
 
 
 def test_light_keeps_the_order_of_pixels():
@@ -89,12 +120,14 @@ def test_light_keeps_the_order_of_pixels():
     assert min(means) < 105 and max(means) > 150
 
 
+def rectangular(gone):
+    """Share of the picture that is gone, which is one rectangle."""
+    rows, columns = np.flatnonzero(gone.any(axis=1)), np.flatnonzero(gone.any(axis=0))
+    assert not gone.any() or gone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.99
+    return gone.mean()
+
+
 def test_erased_part_is_the_same_in_all_frames():
     noisy = np.random.default_rng(1).integers(0, 256, (6, 24, 32), np.uint8)
-    shares = []
-    for seed in range(50):
-        gone = (augment.erase(noisy, rng(seed), 0.3) != noisy).any(axis=0)
-        rows, columns = np.flatnonzero(gone.any(axis=1)), np.flatnonzero(gone.any(axis=0))
-        assert not gone.any() or gone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.99
-        shares.append(gone.mean())
+    shares = [rectangular((augment.erase(noisy, rng(seed), 0.3) != noisy).any(axis=0)) for seed in range(50)]
     assert max(shares) < 0.32 and np.mean(shares) > 0.08

@@ -1,1 +1,1 @@
-"""Data sets made from what the dependencies bring along."""
+"""Data sets: files to clips, clips to training examples; the built-in set and the baselines on any."""

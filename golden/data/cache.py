@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -179,7 +180,11 @@ class _Index:
 def _alone(root: Path) -> Iterator[None]:
     """Only one process fills a cache; others wait, and then find the clips. The lock ends with its process."""
     with (root / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tqdm.write(f"waiting for the process that fills '{root}'", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
         for left in root.glob("*.part"):  # by a run that was killed
             left.unlink()
         yield

@@ -4,8 +4,8 @@ Layouts, told apart by their list files (in the folder or one below); docs/data.
 
 - ``ucf101``: ``classInd.txt``, ``trainlist0N.txt``, ``testlist0N.txt``.
 - ``hmdb51``: ``<class>_test_splitN.txt`` with 1 for training, 2 for test and 0 for neither, as in J-HMDB's own distribution.
-- ``lists``: ``train.txt`` and ``test.txt`` with lines ``class/file``.
-- ``nmnist``: ``train.txt`` with lines ``number class`` for ``number.bs2``.
+- ``lists``: ``train.txt`` (and ``test.txt``) with lines ``class/file``.
+- ``nmnist``: ``train.txt`` (and ``test.txt``) with lines ``number class`` for ``number.bs2``.
 - ``dvsgesture``: ``trials_to_train.txt``, ``trials_to_test.txt``; a recording's labels are in ``<name>_labels.csv``.
 - ``folders``: ``<class>/<file>``, or that below ``train`` and ``test``.
 
@@ -219,22 +219,24 @@ def _hmdb51(root: Path, split: int) -> Found | None:
 
 def _named(root: Path, split: int) -> Found | None:
     train, test = root / "train.txt", root / "test.txt"
-    if not (train.is_file() and test.is_file() and all("/" in line for line in _lines(train))):
+    if not (train.is_file() and all("/" in line for line in _lines(train))):
         return None
     classes = tuple(sorted({line.partition("/")[0] for line in _lines(train)}))
-    return classes, _clips(root, _lines(train), classes, f"'{train}'"), _clips(root, _lines(test), classes, f"'{test}'")
+    tested = _clips(root, _lines(test), classes, f"'{test}'") if test.is_file() else None
+    return classes, _clips(root, _lines(train), classes, f"'{train}'"), tested
 
 
 def _nmnist(root: Path, split: int) -> Found | None:
     if not (root / "train.txt").is_file():
         return None
+    digits = tuple("0123456789")
     parts: list[list[Item]] = []
     for path in (root / "train.txt", root / "test.txt"):
         pairs = [line.split() for line in _lines(path)] if path.is_file() else []
-        if not all(len(pair) == 2 and pair[0].isdigit() and pair[1] in "0123456789" for pair in pairs):
+        if not all(len(pair) == 2 and pair[0].isdigit() and pair[1] in digits for pair in pairs):
             raise DataError(f"list '{path}': a line is neither class/file nor a number and its class 0 to 9")
         parts.append([Item(root / f"{number}.bs2", int(digit), number) for number, digit in pairs])
-    return tuple("0123456789"), parts[0], parts[1] or None
+    return digits, parts[0], parts[1] or None
 
 
 def _dvsgesture(root: Path, split: int) -> Found | None:

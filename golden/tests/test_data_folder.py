@@ -79,6 +79,9 @@ def test_lists_of_files(tmp_path):
     assert data.layout == "lists" and names(data.test) == ["1/Tape3_walk_u_7.mp4", "0/New_catch_u_0.mp4"]
     assert data.overlap == ("Tape3",) and "1 sources in training and test" in str(data)
     assert open_data(tmp_path, seed=3) == data != open_data(tmp_path, seed=4)
+    (tmp_path / "test.txt").unlink()
+    data = open_data(tmp_path)
+    assert data.layout == "lists" and not data.overlap and {x.label for x in data.test} == {0, 1}, "cut out of the training list"
     lists(tmp_path, train=[*train, "walk/../../secret"])
     with pytest.raises(DataError, match="which is not <class>/<file>"):
         open_data(tmp_path)
@@ -122,7 +125,8 @@ def test_event_layouts(tmp_path):
 @pytest.mark.parametrize(("files", "message"), [
     ({}, "is none of the layouts"), ({"train": ["walk/a.mp4"], "test": ["run/a.mp4"]}, "not <class>/<file>"),
     ({"train": ["walk/a.mp4"], "test": ["walk/a.mp4"]}, "no training clips; 2 listed files are missing"),
-    ({"train": ["1 2 3"]}, "a line is neither"), ({"classInd": ["one Archery"]}, "a list is damaged"),
+    ({"train": ["1 2 3"]}, "a line is neither"), ({"train": ["1 12"]}, "a line is neither"),
+    ({"classInd": ["one Archery"]}, "a list is damaged"),
     ({"a_test_split1": ["a.avi 3"]}, "does not end in 0, 1 or 2"), ({"trials_to_train": ["a.aedat"]}, "cannot read labels"),
 ])
 def test_damaged_lists_are_refused(tmp_path, files, message):
@@ -240,3 +244,17 @@ def test_genuine_jhmdb(tmp_path):
     clips = cached(data.test[::20], roomy(ENCODING), tmp_path / "cache")
     assert all(15 <= len(clip) <= 40 and clip.shape[1:] == (20, 20, 3) for clip in clips) and not clips.broken
     assert folder.labels(clips.items).tolist() == clips.labels.tolist()
+
+
+def test_a_second_process_waits_and_finds_the_clips(tmp_path, videos):
+    """The cache is held here; a child that wants it says so, goes on when it is let go, and decodes nothing that is there."""
+    first = cached(videos, exact(ENCODING), tmp_path / "cache")
+    code = ("import sys; from golden.tests.test_data_folder import *\n"
+            "cache.video.read_frames = None\n"
+            f"print(len(cached([Item(Path(x), 0, x) for x in sys.argv[1:]], exact(ENCODING), {str(tmp_path / 'cache')!r})))")
+    with cache._alone(tmp_path / "cache"):
+        child = subprocess.Popen([sys.executable, "-c", code, *(str(item.path) for item in videos)],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None and "waiting for the process" in child.stderr.readline()
+    out, errors = child.communicate(timeout=60)
+    assert out.strip() == str(len(first)), errors

@@ -6,7 +6,7 @@ place in the file. Memory is bounded by `MAX_EVENTS`, work by the size of the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,7 @@ def structured(array: NDArray, sensor: Sensor, name: str) -> Events:
     return _checked(t, x, y, p, sensor, lambda i: f"{name}, event {i}")
 
 
-def _checked(t: NDArray, x: NDArray, y: NDArray, p: NDArray, sensor: Sensor, place) -> Events:
+def _checked(t: NDArray, x: NDArray, y: NDArray, p: NDArray, sensor: Sensor, place: Callable[[int], str]) -> Events:
     """Events of four columns of int64, if all are on the sensor and in order; ``place(i)`` says where event i stands."""
     outside = (x < 0) | (x >= sensor[1]) | (y < 0) | (y >= sensor[0])
     if outside.any():

@@ -123,6 +123,11 @@ def _checked(t: NDArray, x: NDArray, y: NDArray, p: NDArray, sensor: Sensor, pla
     return events
 
 
+def _bytes(file: Path, start: int, size: int, index: NDArray[np.int64] | None = None) -> Callable[[int], str]:
+    """Where event i (or ``index[i]``) of those of ``size`` bytes that begin at ``start`` stands."""
+    return lambda i: f"'{file}', byte {start + size * (i if index is None else int(index[i]))}"
+
+
 def _nmnist(file: Path, sensor: Sensor) -> Iterator[Events]:
     """Five bytes an event: x, y, then one bit of polarity and 23 of time, big-endian (Orchard et al., 2015)."""
     size = file.stat().st_size
@@ -132,7 +137,7 @@ def _nmnist(file: Path, sensor: Sensor) -> Iterator[Events]:
     for first in range(0, len(raw), 1 << 20):
         b = raw[first : first + (1 << 20)].astype(np.int64)
         time = (b[:, 2] & 127) << 16 | b[:, 3] << 8 | b[:, 4]
-        yield _checked(time, b[:, 0], b[:, 1], b[:, 2] >> 7, sensor, lambda i, f=first: f"'{file}', byte {5 * (f + i)}")
+        yield _checked(time, b[:, 0], b[:, 1], b[:, 2] >> 7, sensor, _bytes(file, 5 * first, 5))
 
 
 def _aedat(file: Path, sensor: Sensor) -> Iterator[Events]:
@@ -162,7 +167,7 @@ def _aedat2(file: Path, sensor: Sensor) -> Iterator[Events]:
     wraps, last = 0, 0
     for first in range(0, len(raw), 1 << 20):
         address, time = (raw[first : first + (1 << 20), i].astype(np.int64) for i in (0, 1))
-        place = lambda i, f=first: f"'{file}', byte {start + 8 * (f + i)}"  # noqa: E731
+        place = _bytes(file, start + 8 * first, 8)
         if (address >> 16).any():
             i = int((address >> 16 != 0).argmax())
             raise DataError(f"{place(i)}: address {address[i]:#x} is none of a DVS128")
@@ -201,9 +206,8 @@ def _aedat3(file: Path, sensor: Sensor) -> Iterator[Events]:
             raise DataError(f"'{file}', byte {body}: packet of {number} events, at most {MAX_EVENTS} are read")
         words = raw[body:at].view("<u4").reshape(-1, 2).astype(np.int64)
         valid = np.flatnonzero(words[:, 0] & 1)
-        data, time = words[valid, 0], words[valid, 1]
-        yield _checked(time + (overflow << 31), data >> 17, data >> 2 & 0x7FFF, data >> 1 & 1, sensor,
-                       lambda i, b=body, v=valid: f"'{file}', byte {b + 8 * v[i]}")
+        data, time = words[valid, 0], words[valid, 1] + (overflow << 31)
+        yield _checked(time, data >> 17, data >> 2 & 0x7FFF, data >> 1 & 1, sensor, _bytes(file, body, 8, valid))
 
 
 def _npy(file: Path, sensor: Sensor) -> Iterator[Events]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ class Add(Node):
 class Head(Node):
     """Linear classifier of mean spike rates over all positions and time steps: logits [B, classes].
 
-    Batch norm makes the rates alike in training and is part of the classifier's weights and bias afterwards. Where it is quantised
-    it adds up spikes, and one scale serves all classes, so that raw accumulators compare.
+    Batch norm makes the rates alike in training and is part of the classifier's weights and bias afterwards. Where it is
+    quantised it adds up spikes, and one scale serves all classes, so that raw accumulators compare.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ class Head(Node):
     def __init__(self, channels: int, classes: int, places: int, quant: Quantisation | None):
         super().__init__()
         self.quant, self.places = quant, places
-        self.conv = quant.conv(channels, classes, 1, per_channel=False) if quant else nn.Conv2d(channels, classes, 1, bias=False)
+        shape = (channels, classes, 1)
+        self.conv: Any = quant.conv(*shape, per_channel=False) if quant else nn.Conv2d(*shape, bias=False)
         self.bn = None if quant else nn.BatchNorm1d(channels)
         self.bias = nn.Parameter(torch.zeros(classes))
 

@@ -1,7 +1,14 @@
-"""Quantised network against integer model: every spike, residual value and logit of every layer must be equal."""
+"""Quantised network against integer model: every spike, residual value and logit of every layer must be equal.
+
+``python -m golden.comparison svformer-ucf101-hw`` shows it for any configuration, with random weights and one random clip.
+"""
 
 from __future__ import annotations
 
+import argparse
+import resource
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from golden.integer import network
-from golden.models.network import Network, as_input, as_integers
+from golden.models.catalogue import CONFIGS, Config, build
+from golden.models.network import Network, as_input, as_integers, export, fold
+from golden.models.synapses import Quantisation
 from golden.spec.model import Model
 
 Inputs = NDArray[np.uint8]  #: encoded clips, [N, T, H, W, C]
@@ -108,3 +117,46 @@ def integer_score(model: Model, tensors: network.Tensors, inputs: Inputs, labels
         for name in rates:
             rates[name] += float(known[name].mean()) / len(inputs)
     return IntegerScore(right, len(inputs), rates, counts)
+
+
+@torch.no_grad()
+def random_qat(config: Config, quant: Quantisation, clips: int = 1, seed: int = 0) -> tuple[Network, Inputs]:
+    """A quantised network with random parameters in which spikes flow, and random clips.
+
+    Batch norms have the statistics of the clips, and gains and biases that make neurons fire.
+    """
+    torch.manual_seed(seed)
+    t, h, w, c = config.encoding.shape
+    inputs = np.random.default_rng(seed).integers(0, 2**config.encoding.planes, (clips, t, h, w, c), np.uint8)
+    net = build(config).train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # statistics are the plain average of all passes: of one
+    for value in net.parameters():
+        if value.ndim <= 1 and value.requires_grad:
+            value.add_(0.5 + torch.randn_like(value) * 0.5)
+    net(as_input(inputs, config.encoding))
+    return fold(net, quant).eval(), inputs
+
+
+def main() -> None:
+    """Read the command line, compare, print."""
+    parser = argparse.ArgumentParser(prog="python -m golden.comparison", description=__doc__.splitlines()[0])
+    parser.add_argument("config", choices=[name for name, config in CONFIGS.items() if not config.obstacles()])
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    start = time.monotonic()
+    qat, inputs = random_qat(CONFIGS[a.config], Quantisation(), seed=a.seed)
+    model, tensors = export(qat, {})
+    network.check(model, tensors)
+    network.accumulator_bounds(model, tensors)
+    equal, difference = compare(qat, model, tensors, inputs)
+    if difference:
+        sys.exit(f"different: {difference}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"equal: {a.config}, {len(model.layers)} layers, {equal:,} values, {time.monotonic() - start:.0f} s, "
+          f"peak memory {peak:.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()

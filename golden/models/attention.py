@@ -35,7 +35,7 @@ DESIGNS = {
 }
 GATE_THRESHOLD = 0.5  #: of the neurons that make gates. Source: Spike-driven Transformer, QKFormer
 SCALES = ("centred", "norm", "eighth")
-GAINS = (2.0**-18, 2.0**2)  #: of attention products, where they are powers of two
+LEAST_GAIN = 2.0**-18  #: of attention products, where they are powers of two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,18 +106,22 @@ class FloatProduct(Node):
             return torch.tensor(self.constant), torch.tensor(0.0)
         assert isinstance(self.bn, SharedNorm)
         gain, offset = linear(self.bn)
-        return torch.exp2(torch.round(torch.log2(gain))).clamp(*GAINS), offset
+        return torch.exp2(torch.round(torch.log2(gain))), offset
 
 
 class QuantProduct(Node):
-    """Sums of an ``sdha`` or ``ssa`` times a power of two plus a bias for each channel, floored to the grid of U."""
+    """Sums of an ``sdha`` or ``ssa`` times a power of two plus a bias for each channel, floored to the grid of U.
+
+    ``most`` is the largest gain: with it no input whatsoever can take a membrane out of its width. Channels that hardly ever
+    vary, whose batch norm has a huge gain, come near it.
+    """
 
     tap = None
     scale: Tensor
 
-    def __init__(self, dim: int, heads: int, scope: str, config: AttentionConfig, quant: Quantisation):
+    def __init__(self, dim: int, heads: int, scope: str, config: AttentionConfig, quant: Quantisation, most: float):
         super().__init__()
-        self.heads, self.scope, self.kind, self.quant = heads, scope, config.kind, quant
+        self.heads, self.scope, self.kind, self.quant, self.most = heads, scope, config.kind, quant, most
         self.register_buffer("scale", torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
 
@@ -125,7 +129,7 @@ class QuantProduct(Node):
     def load(self, *parts: Tensor) -> None:
         """Begin with the gain and bias that a float product has folded into."""
         scale, bias = parts
-        self.scale.copy_(scale)
+        self.scale.copy_(scale.clamp(LEAST_GAIN, self.most))
         self.bias.copy_(bias)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [T, B, C, H, W]
@@ -207,7 +211,7 @@ class Projection(nn.Module):
 class Mix(nn.Module):
     """Spikes to spikes that depend on other tokens: ``sdha`` or ``ssa`` of one scope, ``sdsa1`` or ``qk``."""
 
-    def __init__(self, parts: Parts, dim: int, heads: int, scope: str, config: AttentionConfig, bias: bool):
+    def __init__(self, parts: Parts, dim: int, heads: int, places: int, scope: str, config: AttentionConfig, bias: bool):
         super().__init__()
         self.kind = config.kind
         self.q, self.k = (Projection(parts, dim, bias, config.rep) for _ in range(2))
@@ -215,8 +219,11 @@ class Mix(nn.Module):
             self.v = Projection(parts, dim, bias, config.rep)
         if self.kind in (SDHA, SSA):
             # the layer has the name of its operation
-            self.add_module(self.kind, QuantProduct(dim, heads, scope, config, parts.quant) if parts.quant
-                            else FloatProduct(dim, heads, scope, config))
+            tokens = (1 if scope == FRAME else parts.encoding.timesteps) * (1 if scope == POSITION else places)
+            largest = 3 * tokens * dim // heads  # |Q 2M| <= 2N a bit of Q, |colsum M| <= d N
+            shape = (dim, heads, scope, config)
+            self.add_module(self.kind, QuantProduct(*shape, parts.quant, parts.most_gain(largest)) if parts.quant
+                            else FloatProduct(*shape))
             self.a: nn.Module = parts.neuron(config.threshold)
         else:
             self.count = Count(dim, heads if self.kind == QK else 0, parts.quant)
@@ -238,11 +245,13 @@ class Mix(nn.Module):
 class Branch(nn.Module):
     """U + projection(attention(neurons(U))); several mixings follow each other."""
 
-    def __init__(self, parts: Parts, dim: int, heads: int, scopes: dict[str, str], config: AttentionConfig, bias: bool):
+    def __init__(
+        self, parts: Parts, dim: int, heads: int, places: int, scopes: dict[str, str], config: AttentionConfig, bias: bool
+    ):
         super().__init__()
         self.s, self.names = parts.neuron(), tuple(scopes)
         for name, scope in scopes.items():
-            self.add_module(name, Mix(parts, dim, heads, scope, config, bias))
+            self.add_module(name, Mix(parts, dim, heads, places, scope, config, bias))
         self.proj, self.u = parts.synapse(dim, dim, bias=bias, rep=config.rep), parts.add()
 
     def forward(self, u: Tensor) -> Tensor:  # [T, B, C, H, W]
@@ -253,7 +262,7 @@ class Branch(nn.Module):
         return self.u(u, self.proj(s))
 
 
-def attention(parts: Parts, dim: int, heads: int, config: AttentionConfig, bias: bool = False) -> nn.Module:
+def attention(parts: Parts, dim: int, heads: int, places: int, config: AttentionConfig, bias: bool = False) -> nn.Module:
     """Attention on the residual stream, U to U: one branch, or two where it is hierarchical.
 
     Parameters
@@ -262,6 +271,8 @@ def attention(parts: Parts, dim: int, heads: int, config: AttentionConfig, bias:
         Of the network.
     dim, heads : int
         Channels, and heads of ``dim / heads`` channels.
+    places : int
+        Tokens in a time step, H W.
     config : AttentionConfig
         What kind.
     bias : bool
@@ -271,9 +282,9 @@ def attention(parts: Parts, dim: int, heads: int, config: AttentionConfig, bias:
         raise ValueError(f"{dim} channels do not divide into {heads} heads")
     scopes = DESIGNS[config.design]
     if config.design == "hierarchical":
-        branches = {name: Branch(parts, dim, heads, {"mix": scope}, config, bias) for name, scope in scopes.items()}
+        branches = {name: Branch(parts, dim, heads, places, {"mix": scope}, config, bias) for name, scope in scopes.items()}
         return nn.Sequential(OrderedDict(branches))
-    return Branch(parts, dim, heads, scopes, config, bias)
+    return Branch(parts, dim, heads, places, scopes, config, bias)
 
 
 class _Counter(TorchDispatchMode):

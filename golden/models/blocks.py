@@ -67,9 +67,9 @@ class ConvBlock(nn.Sequential):
 class GlobalBlock(nn.Sequential):
     """Attention, then an MLP."""
 
-    def __init__(self, parts: Parts, dim: int, heads: int, ratio: int, config: AttentionConfig, bias: bool):
+    def __init__(self, parts: Parts, dim: int, heads: int, places: int, ratio: int, config: AttentionConfig, bias: bool):
         super().__init__()
-        self.attention = attention(parts, dim, heads, config, bias)
+        self.attention = attention(parts, dim, heads, places, config, bias)
         self.mlp = MLP(parts, dim, ratio, bias)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from golden.integer.network import ACC_BITS
 from golden.models.graph import Node, Recorder
 from golden.models.neurons import Neuron, NeuronConfig
 from golden.models.synapses import FloatSynapse, Quantisation, QuantSynapse, RepConv, SharedNorm, StepNorm, linear, on_grid
@@ -151,6 +153,16 @@ class Parts:
         """Neurons; ``threshold`` of H; ``binary``: of one level, whatever the others have."""
         config = replace(self.neuron_config, levels=1) if binary else self.neuron_config
         return Neuron(config, threshold, self.quant.grid if self.quant else 0.0)
+
+    def most_gain(self, largest: int) -> float:
+        """Largest power of two by which sums up to ``largest`` can be multiplied such that no membrane leaves its width.
+
+        A membrane that never fires sums up inputs tau times; a quarter of the width is left for bias and threshold.
+        """
+        assert self.quant
+        tau = 16.0 if self.neuron_config.learned else self.neuron_config.tau
+        most = 2.0 ** math.floor(math.log2(0.75 * 2 ** (ACC_BITS - 1) / (tau * largest * self.quant.grid)))
+        return min(most, self.quant.most_scale)
 
     def add(self) -> Add:
         """The end of a branch."""

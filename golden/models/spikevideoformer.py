@@ -85,7 +85,8 @@ class SpikeVideoFormer(Network):
                 if i < c.conv_stages:
                     self.chain.add_module(numbered("conv", j, convs), ConvBlock(parts, dim, ratios, kernels, False, neurons))
                 else:
-                    self.chain.add_module(f"g{j - convs}", GlobalBlock(parts, dim, c.heads, c.ratio, c.attention, bias))
+                    block = GlobalBlock(parts, dim, c.heads, size[0] * size[1], c.ratio, c.attention, bias)
+                    self.chain.add_module(f"g{j - convs}", block)
         self.head = (MeanHead(parts, c.dims[-1], len(c.classes)) if c.published
                      else SpikeHead(parts, c.dims[-1], len(c.classes), t * size[0] * size[1]))
 

@@ -119,7 +119,7 @@ class SVFormer(Network):
                     block: nn.Module = ConvBlock(parts, dim, ratios, kernels, bias, (spiking, spiking))
                     self.chain.add_module(numbered("local", j, locals_), block)
                 else:
-                    block = GlobalBlock(parts, dim, dim // c.head_dim, c.ratio, c.attention, bias)
+                    block = GlobalBlock(parts, dim, dim // c.head_dim, size[0] * size[1], c.ratio, c.attention, bias)
                     self.chain.add_module(f"g{j - locals_}", block)
         self.branch = Branch(parts, c.dims[-2], c.dims[-1], c.published) if c.branch else None
         more, classes, places = c.dims[-1] if c.branch else 0, len(c.classes), t * size[0] * size[1]

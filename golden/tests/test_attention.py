@@ -74,7 +74,7 @@ def lif(x):
 
 def test_sdsa1_gates_channels_by_the_columns_of_k_and_v():
     torch.manual_seed(0)
-    mix = Mix(PARTS, HEADS * D, HEADS, FRAME, AttentionConfig(kind=SDSA1, design="spatial"), bias=False)
+    mix = Mix(PARTS, HEADS * D, HEADS, H * W, FRAME, AttentionConfig(kind=SDSA1, design="spatial"), bias=False)
     out, seen = watched(mix, bits(3))
     g = lif((seen["k"] * seen["v"]).sum(dim=(3, 4), keepdim=True))
     assert torch.equal(out, seen["q"] * g) and 0 < out.mean() < 1 and 0 < g.mean() < 1
@@ -82,7 +82,7 @@ def test_sdsa1_gates_channels_by_the_columns_of_k_and_v():
 
 def test_qk_gates_tokens_by_the_rows_of_q():
     torch.manual_seed(0)
-    mix = Mix(PARTS, HEADS * D, HEADS, FRAME, AttentionConfig(kind=QK, design="spatial"), bias=False)
+    mix = Mix(PARTS, HEADS * D, HEADS, H * W, FRAME, AttentionConfig(kind=QK, design="spatial"), bias=False)
     out, seen = watched(mix, bits(3))
     a = lif(seen["q"].reshape(T, B, HEADS, D, H, W).sum(dim=3))
     expected = (seen["k"].reshape(T, B, HEADS, D, H, W) * a[:, :, :, None]).reshape(seen["k"].shape)
@@ -93,7 +93,7 @@ def test_qk_gates_tokens_by_the_rows_of_q():
 def test_designs_have_the_published_number_of_weights(design, weights):
     """4, 7 and 8 D² parameters: SpikeVideoFormer's comparison of space-time designs."""
     d = HEADS * D
-    made = attention(PARTS, d, HEADS, AttentionConfig(design=design))
+    made = attention(PARTS, d, HEADS, H * W, AttentionConfig(design=design))
     assert sum(p.numel() for p in made.parameters() if p.ndim > 1) == weights * d * d
     assert made(torch.randn(T, B, d, H, W)).shape == (T, B, d, H, W)
 
@@ -125,4 +125,4 @@ def test_attention_that_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="'spatial' only"):
         AttentionConfig(kind=QK)
     with pytest.raises(ValueError, match="8 channels do not divide into 3 heads"):
-        attention(PARTS, 8, 3, AttentionConfig())
+        attention(PARTS, 8, 3, H * W, AttentionConfig())

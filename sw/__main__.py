@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 from golden.data.files import read_clip
@@ -178,6 +178,33 @@ def info(what: Annotated[str, typer.Argument(help="bundle file, or device such a
                     ("register map", str(found.version)), ("memory", f"{device.memory_bytes:,} bytes")]
     for key, value in rows:
         output.print(f"{key + ':':<16}{value}", markup=False)
+
+
+@app.command()
+def explore(
+    file: Annotated[Path, typer.Argument(help="video or event file")],
+    model: Annotated[Path, typer.Option(help="model file")] = MODEL,
+    picture: Annotated[Path, typer.Option(help="PNG to write")] = Path("build/explore.png"),
+) -> None:
+    """Predict cycles and area of many sizes of the machine for one clip: those that no other beats, and a picture of all."""
+    from sw import explore as exploring
+    from sw.device.golden import reference
+    from sw.picture import draw_designs
+
+    with mistakes():
+        source = read_model(model)
+        _, clip = read_clip(file, source.model.encoding)
+        area = exploring.AreaModel()
+        designs = exploring.explore(source, reference(source, clip), area)
+        found = list(track(designs, "designs", len(exploring.DESIGNS), console=screen, transient=True))
+        draw_designs(picture, f"{source.model.name}, {file.name}", found)
+    table = Table("design", "datapath", "tables", "cycles", "utilisation")
+    for x in exploring.pareto(found):
+        table.add_row(x.config.name, x.datapath.name, f"{x.tables:,}", f"{x.cycles:,}", f"{x.utilisation:.1%}")
+    output.print(table)
+    errors = ", ".join(f"{block} {error:.0%}" for block, error in area.errors.items())
+    output.print(f"{len(found)} designs; largest error of the area model at its measured points: {errors}", markup=False)
+    output.print(f"picture: {picture}", markup=False)
 
 
 @app.command()

@@ -71,7 +71,7 @@ class Datapath:
 
 
 TODAY = Datapath(name="today", fetch=1, taps=1, pause=1, sharing=16, rotate=False, hand_off=False, skip_silent=False)
-NEXT = Datapath(name="next", fetch=2, taps=4, pause=0, sharing=2, rotate=True, hand_off=True, skip_silent=True)
+NEXT = Datapath(name="next", fetch=1, taps=4, pause=1, sharing=2, rotate=True, hand_off=True, skip_silent=True)
 
 
 @dataclass(frozen=True)

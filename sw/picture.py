@@ -1,4 +1,4 @@
-"""One PNG of a run: the frames, a spike raster per layer, the class scores."""
+"""PNGs: of a run its frames, a spike raster per layer and the class scores; of many designs their area and cycles."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from golden.encoding import Frames
+from golden.spec.config import PRESETS
 from sw.bundle import SPIKES, Manifest
+from sw.cycles import NEXT, TODAY
 from sw.driver import Result
+from sw.explore import Candidate, pareto
 
 matplotlib.use("Agg")  # no display is needed
 
@@ -50,3 +53,21 @@ def _raster(axes: plt.Axes, name: str, spikes: np.ndarray) -> None:
     axes.set_title(f"{name}  {flat.mean():.1%} fire", fontsize=8)
     axes.set_yticks([])
     axes.tick_params(labelsize=6)
+
+
+def draw_designs(path: str | Path, title: str, candidates: list[Candidate]) -> None:
+    """Write a picture of all candidates: lines join the best of a datapath, names are at the best of all and at the presets."""
+    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    for datapath, colour in ((TODAY, "tab:gray"), (NEXT, "tab:blue")):
+        mine = [x for x in candidates if x.datapath is datapath]
+        axes.scatter([x.tables for x in mine], [x.cycles for x in mine], s=14, color=colour, alpha=0.5, label=datapath.name)
+        best = pareto(mine)
+        axes.step([x.tables for x in best], [x.cycles for x in best], where="post", color=colour, linewidth=1)
+    named = [x for x in candidates if x.datapath is TODAY and x.config.name in PRESETS]
+    for x in {id(x): x for x in [*pareto(candidates), *named]}.values():
+        axes.annotate(x.config.name, (x.tables, x.cycles), fontsize=6, rotation=40, xytext=(2, 2), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlabel="tables (LUT4) of the blocks of today", ylabel="cycles of the clip", title=title)
+    axes.legend()
+    axes.grid(which="both", linewidth=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -31,6 +31,7 @@ VARIANTS: dict[str, tuple[Any, dict[str, int]]] = {
     "8-bit weights": (SVFORMER, {"weight_bits": 8}),
     "12-bit U": (SVFORMER, {"u_bits": 12}),
     "8-bit U": (SVFORMER, {"u_bits": 8, "u_frac": 4}),
+    "PLIF, coarse U": (replace(SVFORMER, neuron=NeuronConfig(learned=True)), {"u_bits": 8, "u_frac": 2}),  # shifts go right, too
     "PLIF": (replace(SVFORMER, neuron=NeuronConfig(learned=True)), {}),
     "tau 4": (replace(SVFORMER, neuron=NeuronConfig(tau=4.0)), {}),
     "soft reset": (replace(SVFORMER, neuron=NeuronConfig(reset="soft", surrogate="sigmoid")), {}),

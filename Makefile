@@ -13,7 +13,7 @@ READY := $(VENV)/.installed
 BUNDLE := $(BUILD)/svformer_nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog sim-device lint docs clean
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device lint docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -73,6 +73,9 @@ evaluate: $(READY) ## accuracy of float, quantised and integer model on the test
 
 verilog: $(READY) ## build/PRESET/accelerator.v
 	$(PY) -m hw verilog --preset $(PRESET) --out $(BUILD)/$(PRESET)/accelerator.v
+
+pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
+	$(PY) -m hw pnr --preset $(PRESET)
 
 docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md
 	$(PY) -m golden.spec.pages

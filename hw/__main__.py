@@ -1,24 +1,66 @@
-"""``python -m hw verilog --preset small --out FILE``: the accelerator as Verilog."""
+"""``python -m hw``: the accelerator as Verilog, its area and its clock."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 from golden.spec.config import PRESETS, preset
+from hw.flow.devices import DEVICES
+from hw.flow.pnr import ToolError, place_and_route
 from hw.top import Accelerator
 from hw.verilog import to_verilog
 
+#: The chip that each preset is made for.
+HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f"}
+
 
 def main() -> None:
-    """Read the command line and write the file."""
+    """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(prog="python -m hw")
-    command = parser.add_subparsers(dest="command", required=True).add_parser("verilog", help="write the accelerator as Verilog")
-    command.add_argument("--preset", choices=PRESETS, default="small")
-    command.add_argument("--out", type=Path, required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
+    verilog = commands.add_parser("verilog", help="write the accelerator as Verilog")
+    verilog.add_argument("--out", type=Path, required=True)
+    pnr = commands.add_parser("pnr", help="place and route: area by block and clock, build/PRESET/pnr/DEVICE/report.json")
+    pnr.add_argument("--device", choices=DEVICES, help="default: the chip that the preset is made for")
+    pnr.add_argument("--mhz", type=float, default=100.0, help="clock to aim at (100)")
+    pnr.add_argument("--seed", type=int, default=1, help="of the placer (1)")
+    pnr.add_argument("--synthesis-only", action="store_true", help="no place and route")
+    for command in (verilog, pnr):
+        command.add_argument("--preset", choices=PRESETS, default="small")
     arguments = parser.parse_args()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(to_verilog(Accelerator(preset(arguments.preset)), "accelerator"), encoding="utf-8")
+    config = preset(arguments.preset)
+    if arguments.command == "verilog":
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(to_verilog(Accelerator(config), "accelerator"), encoding="utf-8")
+        return
+    name = arguments.device or HOMES[config.name]
+    folder = Path("build", config.name, "pnr", name)
+    try:
+        report = place_and_route(config, DEVICES[name], folder, megahertz=arguments.mhz, seed=arguments.seed,
+                                 route=not arguments.synthesis_only)
+    except ToolError as error:
+        sys.exit(f"error: {error}")
+    show(report)
+    print(f"{folder / 'report.json'}")
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print area by block and the critical path."""
+    synthesis = report["synthesis"]
+    print(f"{report['preset']} on {report['device']}: {synthesis['luts']:,} tables, {synthesis['memories']} memories")
+    print(f"{'block':44} {'tables':>8} {'flops':>8} {'memories':>8}")
+    for path, block in synthesis["blocks"].items():
+        flops = sum(n for cell, n in block["cells"].items() if "FF" in cell)
+        if block["luts"] * 200 >= synthesis["luts"] or block["memories"]:
+            print(f"{'  ' * path.count('.') + path.split('.')[-1]:44} {block['luts']:8,} {flops:8,} {block['memories']:8}")
+    if "route" in report:
+        route = report["route"]
+        print(f"{route['mhz']} MHz (aim {route['target_mhz']:g}), seed {route['seed']}; critical path:")
+        for step in route["critical_path"]:
+            print(f"  {step['delay']:6.2f} ns {step['type']:12} {step['to']} {step['net']}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""From RTL to area and clock: synthesis, place and route with open tools."""

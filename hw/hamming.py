@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
+from hw.adder import Adder
 from hw.bus import SpikeRead, Unit, WeightWrite, descriptor_layout, param_read, param_write, parameter_layout
 
 
@@ -21,7 +22,7 @@ class Hamming(wiring.Component):
     cycles; then each cycle takes one K channel against one lane group of V: ``lanes * ham_tokens`` AND bits. An
     imaginary K channel of ones comes first and counts s. Writing: for each lane group, row by row, one slice a cycle.
     Cycles: ``(words of K) * (words of V) * blocks * (2*ham_tokens/cores + 2 + (channels + 1) * groups)`` and
-    ``groups * (width * (slices + 2) + 2 * beats)``, and a few.
+    ``groups * (width * (slices + 2) + 3 * beats + 2)``, and a few.
 
     Ports
     -----
@@ -81,40 +82,59 @@ class Hamming(wiring.Component):
         with m.If(arrived_v):
             m.d.sync += v.eq(Cat(v, fresh)[c.cores * c.word:])
 
-        # Counting, stage 1: popcounts; stage 2: add to A.
-        counting, adding, fresh_count = Signal(), Signal(), Signal()
-        pop = [Signal(range(c.ham_tokens + 1), name=f"pop{lane}") for lane in range(c.lanes)]
+        # Counting: 1 column of K; 2 popcounts, and A is read; 3 both arrive, memory is slow; 4 their sum is written.
+        counting, running, begins = Signal(), Signal(3), Signal(3)  # bit i: in stage i + 1; a row of A that begins anew
+        at = Signal(range(depth))  # of A, while rows are made
+        count_addr = [Signal(range(depth), name=f"count_addr{i}") for i in range(1, 4)]
         column = Signal(c.ham_tokens)
-        m.d.comb += column.eq(Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens)))
-        lanes_of_v = [Signal(c.lanes, name=f"v{n}") for n in range(c.ham_tokens)]
-        for n in range(c.ham_tokens):
-            m.d.comb += lanes_of_v[n].eq(v[n].word_select(sub[:clog2(groups_per_word)], c.lanes) if groups_per_word > 1 else v[n])
+        sub1 = Signal.like(sub)
+        m.d.sync += [
+            column.eq(Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens))), sub1.eq(sub),
+            count_addr[0].eq((row << clog2(max_groups)) + group), running.eq(Cat(counting, running)),
+            begins.eq(Cat(first_block, begins)),
+        ]
+        m.d.sync += [later.eq(earlier) for earlier, later in pairwise(count_addr)]
+        m.d.comb += [
+            count_read.addr.eq(Mux(running[0], count_addr[0], at)), count_write.addr.eq(count_addr[2]),
+            count_write.en.eq(running[2]),
+        ]
+        with m.If(running[0]):
+            m.d.comb += count_read.en.eq(1)
+        lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], c.lanes) if groups_per_word > 1 else v[n]
+                      for n in range(c.ham_tokens)]
         for lane in range(c.lanes):
-            m.d.sync += pop[lane].eq(sum(lanes_of_v[n][lane] & column[n] for n in range(c.ham_tokens)))
-        a_row, a_group = Signal.like(row), Signal.like(group)
-        write_addr = Signal(range(depth))
-        m.d.comb += [a_row.eq(row), a_group.eq(group)]
-        read_addr = Signal(range(depth))
-        m.d.comb += [read_addr.eq((a_row << clog2(max_groups)) + a_group), count_read.addr.eq(read_addr)]
-        m.d.sync += [adding.eq(counting), fresh_count.eq(first_block), write_addr.eq(read_addr)]
-        m.d.comb += [count_write.addr.eq(write_addr), count_write.en.eq(adding)]
-        for lane in range(c.lanes):
-            old = count_read.data.word_select(lane, c.count_bits)
-            m.d.comb += count_write.data.word_select(lane, c.count_bits).eq(Mux(fresh_count, 0, old) + pop[lane])
-
-        # Writing.
-        s = Signal(c.lanes * c.count_bits)
-        m_bits = c.count_bits + 3
-        weights = [Signal(signed(m_bits), name=f"w{lane}") for lane in range(c.lanes)]
-        sums = [Signal(signed(c.acc_bits), name=f"sum{lane}") for lane in range(c.lanes)]
-        row_m = [Signal(signed(m_bits - 1), name=f"m{lane}") for lane in range(c.lanes)]
-        same_head = Signal(c.lanes)
-        for lane in range(c.lanes):
-            a = count_read.data.word_select(lane, c.count_bits)
-            m.d.comb += [
-                same_head[lane].eq((((group << lane_shift) + lane) ^ row)[:8] & d.head_mask == 0),
-                row_m[lane].eq(Mux(same_head[lane], Mux(d.dot, a, (a << 1) - s.word_select(lane, c.count_bits)), 0)),
+            pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}") for stage in (2, 3))
+            old3 = Signal(c.count_bits, name=f"old{lane}")
+            m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
+            m.d.sync += [
+                pop2.eq(sum(lanes_of_v[n][lane] & column[n] for n in range(c.ham_tokens))), pop3.eq(pop2),
+                old3.eq(count_read.data.word_select(lane, c.count_bits)),
             ]
+            m.d.comb += [
+                add.a.eq(old3), add.b.eq(pop3), add.use_a.eq(~begins[2]), add.use_b.eq(1),
+                count_write.data.word_select(lane, c.count_bits).eq(add.sum),
+            ]
+
+        # Writing. A row's weights are 2M = (4A + 2) + 2 * ~s.
+        weight_bits, sum_bits = c.count_bits + 2, c.count_bits + clog2(c.head_max) + 1
+        weights = [Signal(signed(weight_bits), name=f"w{lane}") for lane in range(c.lanes)]
+        sums = [Signal(signed(sum_bits), name=f"sum{lane}") for lane in range(c.lanes)]
+        keep_s, keep_a, make = Signal(), Signal(), Signal()
+        for lane in range(c.lanes):
+            data_ = count_read.data.word_select(lane, c.count_bits)
+            s, term, minus = (Signal(c.count_bits, name=f"s{lane}"), Signal(weight_bits, name=f"term{lane}"),
+                              Signal(name=f"minus{lane}"))
+            same_head = (((group << lane_shift) + lane) ^ row)[:8] & d.head_mask == 0
+            m.submodules[f"weight{lane}"] = add = Adder(weight_bits, weight_bits, weight_bits, invert=True)
+            m.d.comb += [
+                add.a.eq(Cat(Const(1, 1), s)), add.b.eq(term), add.use_a.eq(minus), add.use_b.eq(1),
+            ]
+            with m.If(keep_s):
+                m.d.sync += s.eq(data_)
+            with m.If(keep_a):
+                m.d.sync += [term.eq(Mux(same_head, Mux(d.dot, data_, Cat(Const(2, 2), data_)), 0)), minus.eq(same_head & ~d.dot)]
+            with m.If(make):
+                m.d.sync += weights[lane].eq(add.sum)
         slice_ = Signal(2)
         slice_row = Signal(len(self.weights.row))  # word row of (group, slice), before the row's own word
         group_row = Signal(len(self.weights.row))
@@ -124,7 +144,8 @@ class Hamming(wiring.Component):
             self.weights.bank.eq(position[:clog2(c.issue)]),
             self.weights.row.eq(d.weight_base + ((slice_row + (position >> clog2(c.word))) << clog2(c.rows_per_word))
                                 + position[clog2(c.issue):clog2(c.word)]),
-            self.weights.data.eq(Cat(w[:c.w_bits] for w in weights)),
+            self.weights.data.eq(Cat(Cat(w, w[-1].replicate(4 * c.w_bits - weight_bits)).word_select(slice_, c.w_bits)
+                                     for w in weights)),
         ]
         beat = Signal(range(max(c.beats, 2)))
         param_addr = Signal(len(self.params.addr))
@@ -132,11 +153,14 @@ class Hamming(wiring.Component):
             param_addr.eq(d.param_base + (group << clog2(c.beats)) + beat), self.params.addr.eq(param_addr),
             self.param_write.addr.eq(param_addr),
         ]
+        beat_sums = Cat(sums).word_select(beat[:clog2(c.beats)], c.neuron_lanes * sum_bits) if c.beats > 1 else Cat(sums)
+        keep_param = Signal()
         for i in range(c.neuron_lanes):
-            old_param = Signal(parameter_layout(), name=f"old{i}")
-            new_param = Signal(parameter_layout(), name=f"new{i}")
-            m.d.comb += [old_param.eq(self.params.data.word_select(i, 32)), new_param.eq(old_param),
-                         new_param.bias.eq(old_param.bias - sums[i]), self.param_write.data.word_select(i, 32).eq(new_param)]
+            param = Signal(parameter_layout(), name=f"param{i}")
+            with m.If(keep_param):
+                m.d.sync += param.eq(self.params.data.word_select(i, 32))
+            bias = (param.bias - beat_sums.word_select(i, sum_bits).as_signed())[:24]
+            m.d.comb += self.param_write.data.word_select(i, 32).eq(Cat(bias, param.as_value()[24:]))
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -167,7 +191,7 @@ class Hamming(wiring.Component):
             with m.State("SETTLE"):  # the last word arrives
                 m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.comb += [counting.eq(1), count_read.en.eq(1)]
+                m.d.comb += counting.eq(1)
                 m.d.sync += [sub.eq(sub + 1), group.eq(group + 1)]
                 last_sub = (sub - low_group)[:8] == (channels >> lane_shift) - 1
                 with m.If(last_sub):
@@ -185,49 +209,51 @@ class Hamming(wiring.Component):
                                 with m.If(word_v == last_word):
                                     m.d.sync += [word_v.eq(0), word_k.eq(word_k + 1)]
                                     with m.If(word_k == last_word):
-                                        m.d.sync += [group.eq(0), row.eq(c.head_max), group_row.eq(0)]
+                                        m.d.sync += [group.eq(0), group_row.eq(0)]
                                         m.next = "DRAIN"
-            with m.State("DRAIN"):  # the last count is written
-                m.next = "SUMS"
+            with m.State("DRAIN"):  # the last counts are written
+                m.d.sync += at.eq((c.head_max << clog2(max_groups)) + group)
+                with m.If(running == 0):
+                    m.next = "SUMS"
             with m.State("SUMS"):  # read s of the lane group
                 m.d.comb += count_read.en.eq(1)
-                m.d.sync += row.eq(0)
+                m.d.sync += [row.eq(0), at.eq(group)]
                 m.d.sync += [x.eq(0) for x in sums]
                 m.next = "KEEP-SUMS"
             with m.State("KEEP-SUMS"):
-                m.d.comb += count_read.en.eq(1)
-                m.d.sync += s.eq(count_read.data)
+                m.d.comb += [count_read.en.eq(1), keep_s.eq(1)]
                 m.next = "ROW"
             with m.State("ROW"):  # row i of A is here
-                for lane in range(c.lanes):
-                    m.d.sync += weights[lane].eq(Mux(d.dot, row_m[lane], row_m[lane] << 1))
-                    with m.If(~d.dot):
-                        m.d.sync += sums[lane].eq(sums[lane] + row_m[lane])
+                m.d.comb += keep_a.eq(1)
+                m.d.sync += at.eq(at + max_groups)
+                m.next = "MAKE"
+            with m.State("MAKE"):
+                m.d.comb += make.eq(1)
                 m.d.sync += [slice_.eq(0), slice_row.eq(group_row)]
                 m.next = "SLICE"
-            with m.State("SLICE"):
-                m.d.comb += self.weights.en.eq(1)
+            with m.State("SLICE"):  # the next row of A is read meanwhile
+                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0)]
                 m.d.sync += [slice_.eq(slice_ + 1), slice_row.eq(slice_row + d.slice_words)]
-                m.d.sync += [w.eq(w >> c.w_bits) for w in weights]
+                with m.If((slice_ == 0) & ~d.dot):
+                    m.d.sync += [x.eq(x + (w >> 1)) for x, w in zip(sums, weights, strict=True)]
                 with m.If(slice_ == (d.slices - 1)[:2]):
                     m.d.sync += row.eq(row + 1)
-                    m.next = "NEXT-ROW"
+                    m.next = "ROW"
                     with m.If(row == d.width - 1):
                         m.d.sync += [beat.eq(0), group_row.eq(slice_row + d.slice_words)]
                         m.next = "BIAS"
-            with m.State("NEXT-ROW"):
-                m.d.comb += count_read.en.eq(1)
-                m.next = "ROW"
             with m.State("BIAS"):
                 m.d.comb += self.params.en.eq(1)
+                m.next = "KEEP-BIAS"
+            with m.State("KEEP-BIAS"):
+                m.d.comb += keep_param.eq(1)
                 m.next = "WRITE-BIAS"
             with m.State("WRITE-BIAS"):
                 m.d.comb += self.param_write.en.eq(1)
                 m.d.sync += beat.eq(beat + 1)
-                m.d.sync += [x.eq(y) for x, y in zip(sums, sums[c.neuron_lanes:] + sums[:c.neuron_lanes], strict=True)]
                 m.next = "BIAS"
                 with m.If(beat == c.beats - 1):
-                    m.d.sync += [group.eq(group + 1), row.eq(c.head_max)]
+                    m.d.sync += [group.eq(group + 1), at.eq((c.head_max << clog2(max_groups)) + group + 1)]
                     m.next = "SUMS"
                     with m.If(group == (d.width >> lane_shift) - 1):
                         m.next = "DONE"

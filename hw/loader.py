@@ -32,7 +32,7 @@ class Loader(wiring.Component):
     Weights and parameters wait until nothing is executed unless the descriptor says ``prefetch``, and in any case while
     ``locked``. An illegal descriptor is reported when those before it have been executed and recorded. It stops after END.
     Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
-    a weight row or parameter beat reaches its memory 2 cycles after its last beat.
+    a parameter beat reaches its memory 2 cycles after its last beat, a weight row later, see `WeightBanks`.
 
     Ports
     -----

@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
+from hw.adder import Adder
 from hw.bus import SpikeWrite, descriptor_layout, param_read, parameter_layout, u_read, u_write
 from hw.core import result_layout, wrap
 
@@ -52,7 +53,7 @@ class Neuron(wiring.Component):
         Residual values that saturated in this cycle.
     """
 
-    LATENCY = 8
+    LATENCY = 11
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -157,72 +158,76 @@ class Neuron(wiring.Component):
         acc2 = Signal.like(acc)
         m.d.sync += acc2.eq(acc)
 
+        # The rest, lane by lane; a value has the number of the stage whose register it is. An integrated sum gets its bias once.
+        use_bias3 = Signal()
+        m.d.sync += use_bias3.eq(~d.integrate | stages[2].fresh)
         count = [Signal(name=f"saturated{i}") for i in lanes]
-        spikes, x_written, sums = Signal(c.neuron_lanes), Signal(c.u_beat_bits), Signal(c.neuron_lanes * 32)
+        spikes = Signal(c.neuron_lanes)
+        xs, hs, vs = ([Signal(signed(c.acc_bits), name=f"{name}{i}") for i in lanes] for name in ("x", "h", "v"))
         for i in lanes:
+            def stage(number: int, name: str, bits: int, i: int = i) -> Signal:
+                return Signal(signed(bits), name=f"{name}{number}_{i}")
+
+            # 2 -> 3: what the memories say; they are slow.
             param = Signal(parameter_layout(), name=f"param{i}")
-            u2 = Signal(signed(c.u_bits), name=f"u2_{i}")
-            m.d.comb += [param.eq(self.params.data.word_select(i, 32)),
-                         u2.eq(self.u_read.data.word_select(i, 16)[:c.u_bits])]
+            acc3, bias3, u3 = stage(3, "acc", c.acc_bits), stage(3, "bias", c.acc_bits), stage(3, "u", c.u_bits)
+            shift3 = Signal(5, name=f"shift3_{i}")
+            m.d.comb += param.eq(self.params.data.word_select(i, 32))
+            m.d.sync += [acc3.eq(acc2[i]), bias3.eq(param.bias), shift3.eq(param.shift8),
+                         u3.eq(self.u_read.data.word_select(i, 16))]
 
-            # Stage 2 -> 3: bias. An integrated sum gets it once.
-            biased = Signal(signed(c.acc_bits + 1), name=f"biased{i}")
-            shift3, shift4 = Signal(5, name=f"shift3_{i}"), Signal(3, name=f"shift4_{i}")
-            u3, u4, u5 = (Signal(signed(c.u_bits), name=f"u{n}_{i}") for n in (3, 4, 5))
-            bias = Mux(d.integrate & ~stages[2].fresh, 0, param.bias)
-            m.d.sync += [biased.eq(acc2[i] + bias), shift3.eq(param.shift8), u3.eq(u2)]
+            # 3 -> 4: bias.
+            biased4, u4, shift4 = stage(4, "biased", c.acc_bits + 1), stage(4, "u", c.u_bits), Signal(5, name=f"shift4_{i}")
+            m.submodules[f"bias{i}"] = bias = Adder(c.acc_bits + 1, c.acc_bits, c.acc_bits)
+            m.d.comb += [bias.a.eq(bias3), bias.b.eq(acc3), bias.use_a.eq(use_bias3), bias.use_b.eq(1)]
+            m.d.sync += [biased4.eq(bias.sum), u4.eq(u3), shift4.eq(shift3)]
 
-            # Stages 3 -> 4 -> 5: shift by multiples of eight, then by the rest.
-            coarse = Signal(signed(c.acc_bits + 8), name=f"coarse{i}")
-            y = Signal(signed(c.acc_bits), name=f"y{i}")
-            wide = Cat(Const(0, 8), biased).as_signed()
-            m.d.sync += [coarse.eq(wide >> (shift3[3:] << 3)), shift4.eq(shift3[:3]), u4.eq(u3),
-                         y.eq(coarse >> shift4), u5.eq(u4)]
+            # 4 -> 5 -> 6: shift by multiples of eight, then by the rest.
+            coarse5, u5, shift5 = stage(5, "coarse", c.acc_bits + 8), stage(5, "u", c.u_bits), Signal(3, name=f"shift5_{i}")
+            y6, u6 = stage(6, "y", c.acc_bits), stage(6, "u", c.u_bits)
+            m.d.sync += [coarse5.eq(Cat(Const(0, 8), biased4).as_signed() >> (shift4[3:] << 3)), shift5.eq(shift4[:3]), u5.eq(u4),
+                         y6.eq(coarse5 >> shift5), u6.eq(u5)]
 
-            # Stage 5 -> 6: residual sum, saturated to U's grid; and its distance from the threshold.
-            total = Signal(signed(c.acc_bits + 1), name=f"total{i}")
-            x = Signal(signed(c.acc_bits), name=f"x{i}")
+            # 6 -> 7 -> 8: residual sum, then saturated to U's grid.
+            total7, x8 = stage(7, "total", c.acc_bits + 1), stage(8, "x", c.acc_bits)
             over = Signal(name=f"over{i}")
-            m.d.comb += [
-                total.eq(y + Mux(d.residual, u5, 0)),
-                over.eq((d.residual | d.u_write) & (total[c.u_bits - 1:] != total[-1].replicate(c.acc_bits + 2 - c.u_bits))),
-            ]
-            limit = Mux(total[-1], Const(-(1 << (c.u_bits - 1)), signed(c.acc_bits)), (1 << (c.u_bits - 1)) - 1)
-            m.d.sync += [x.eq(Mux(over, limit, total)), count[i].eq(over & stages[5].valid)]
+            m.submodules[f"residual{i}"] = residual = Adder(c.acc_bits + 1, c.u_bits, c.acc_bits)
+            m.d.comb += [residual.a.eq(u6), residual.b.eq(y6), residual.use_a.eq(d.residual), residual.use_b.eq(1),
+                         over.eq((d.residual | d.u_write)
+                                 & (total7[c.u_bits - 1:] != total7[-1].replicate(c.acc_bits + 2 - c.u_bits)))]
+            limit = Cat((~total7[-1]).replicate(c.u_bits - 1), total7[-1]).as_signed()
+            m.d.sync += [total7.eq(residual.sum), x8.eq(Mux(over, limit, total7)), count[i].eq(over & stages[7].valid)]
 
-            # Stage 6 -> 7: membrane. v' = 0 after a spike.
-            membranes = [Signal(signed(c.acc_bits), name=f"v{i}_{b}") for b in range(c.beats)]
-            v, h = Signal(signed(c.acc_bits), name=f"v{i}"), Signal(signed(c.acc_bits), name=f"h{i}")
-            kept = Signal(signed(c.acc_bits), name=f"kept{i}")
-            distance = Signal(signed(c.acc_bits + 1), name=f"distance{i}")
-            with m.Switch(stages[6].beat):
+            # 8 -> 9: distance from the threshold, so that h >= theta is known as soon as h is.
+            margin9 = stage(9, "margin", c.acc_bits + 1)
+            m.d.sync += [xs[i].eq(x8), margin9.eq(x8 - d.theta)]
+
+            # 9 -> 10: membrane. It is kept as what the next step adds: the sum, or half of h, or 0 after a spike.
+            membranes = [Signal(signed(c.acc_bits), name=f"membrane{i}_{b}") for b in range(c.beats)]
+            m.submodules[f"charge{i}"] = charge = Adder(c.acc_bits, c.acc_bits, c.acc_bits)
+            m.submodules[f"fire{i}"] = fire = Adder(c.acc_bits + 1, c.acc_bits, c.acc_bits + 1)
+            m.d.comb += [charge.a.eq(vs[i]), charge.b.eq(xs[i]), fire.a.eq(vs[i]), fire.b.eq(margin9), hs[i].eq(charge.sum)]
+            m.d.comb += [x.eq(1) for x in (charge.use_b, fire.use_b)] + [x.use_a.eq(~stages[9].fresh) for x in (charge, fire)]
+            with m.Switch(stages[9].beat):
                 for b in range(c.beats):
                     with m.Case(b):
-                        m.d.comb += v.eq(membranes[b])
-                        with m.If(stages[6].valid & ~(stages[6].second & d.integrate)):
-                            m.d.sync += membranes[b].eq(Mux(d.integrate, h, Mux(distance < 0, h, 0)))
-            with m.If(~stages[6].fresh):
-                m.d.comb += kept.eq(Mux(d.integrate, v, v >> 1))
-            # The comparison h >= theta runs beside the sum, not after it.
-            margin = Signal(signed(c.acc_bits + 1), name=f"margin{i}")
-            m.d.sync += margin.eq(Mux(over, limit, total) - d.theta)
-            m.d.comb += [h.eq(kept + x), distance.eq(kept + margin)]
-            m.d.sync += [
-                spikes[i].eq(distance >= 0),
-                x_written.word_select(i, 16).eq(x),
-                sums.word_select(i, 32).eq(Mux(stages[6].second, v, h).as_signed()),
-            ]
+                        m.d.comb += vs[i].eq(membranes[b])
+                        with m.If(stages[9].valid & ~(stages[9].second & d.integrate)):
+                            m.d.sync += membranes[b].eq(Mux(d.integrate, hs[i], Mux(fire.sum < 0, hs[i] >> 1, 0)))
+            m.d.sync += spikes[i].eq(fire.sum >= 0)
         m.d.sync += self.saturations.eq(sum(count))
 
-        # Stage 7: writes.
-        out = stages[7]
-        with m.If(d.integrate):
-            m.d.comb += [self.u_write.en.eq(out.valid & out.emit),
-                         self.u_write.data.eq(Mux(out.second, sums[c.u_beat_bits:], sums[:c.u_beat_bits]))]
-        with m.Else():
-            m.d.comb += [self.u_write.en.eq(out.valid & d.u_write), self.u_write.data.eq(x_written)]
+        # Integrated sums are written in two beats, of the lower lanes and of the upper ones (which are membranes by then).
+        written = Signal(c.u_beat_bits)
+        half = c.neuron_lanes // 2
+        lower, upper = (Cat(Cat(x, x[-1].replicate(32 - c.acc_bits)) for x in group) for group in (hs[:half], vs[half:]))
+        m.d.sync += written.eq(Mux(d.integrate, Mux(stages[9].second, upper, lower), Cat(x[:16] for x in xs)))
+
+        # Stage 10: writes.
+        out = stages[10]
         m.d.comb += [
-            self.u_write.addr.eq(d.u_dst + out.u_offset),
+            self.u_write.en.eq(out.valid & Mux(d.integrate, out.emit, d.u_write)),
+            self.u_write.addr.eq(d.u_dst + out.u_offset), self.u_write.data.eq(written),
             self.write.bank.eq(out.bank), self.write.addr.eq(d.spike_dst + out.s_addr),
             self.write.data.eq(Cat(spikes for _ in range(c.word // c.neuron_lanes))),
         ]

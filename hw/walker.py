@@ -52,7 +52,7 @@ class Walker(wiring.Component):
         The walker moved on by one word.
     """
 
-    IN_FLIGHT = 3
+    IN_FLIGHT = 4
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -214,26 +214,32 @@ class Walker(wiring.Component):
         m.d.sync += read_addr.eq(addr)
         m.d.comb += [self.read.addr.eq(read_addr), self.read.en.eq(tag1.valid)]
 
-        # Stage 2: the words are there; the weight row of the word is known.
+        # Stage 2: the words are there; memory is slow, so they only go to a register.
         m.d.sync += tag2.eq(tag1)
         rows = clog2(c.rows_per_word)
         base_row = Signal(row_bits)
         m.d.sync += base_row.eq(
             d.weight_base + Mux(d.lanewise, tag1.row >> clog2(c.issue), (tag1.row << rows)[:row_bits]))
-        slot = tag2.row[:clog2(c.issue)]
+        fetched_words = Signal.like(self.read.data)
+        m.d.sync += fetched_words.eq(self.read.data)
+
+        # Stage 3: the entries.
+        tag3, entry_row = Signal(tag), Signal(row_bits)
+        m.d.sync += [tag3.eq(tag2), entry_row.eq(base_row)]
+        slot = tag3.row[:clog2(c.issue)]
         keep = Signal(c.word)
         ones = Const((1 << c.word) - 1, c.word)
-        m.d.comb += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)
+        m.d.sync += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)
                             & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones)
                             & tag2.inside.replicate(c.word))
         for core in range(c.cores):
-            word_ = self.read.data[core]
+            word_ = fetched_words[core]
             kept = Signal(c.word, name=f"kept{core}")
             gate = Signal(c.lanes, name=f"gate{core}")
             m.d.comb += [
                 kept.eq(word_ & keep),
-                gate.eq((word_.word_select(tag2.sub[:sub_groups], c.lanes) if sub_groups else word_)
-                        & tag2.inside.replicate(c.lanes)),
+                gate.eq((word_.word_select(tag3.sub[:sub_groups], c.lanes) if sub_groups else word_)
+                        & tag3.inside.replicate(c.lanes)),
             ]
             for i in range(c.issue):
                 entry = self.entries[core][i]
@@ -243,9 +249,9 @@ class Walker(wiring.Component):
                 with m.Else():
                     m.d.comb += bits.eq(Cat(kept[b] for b in range(i, c.word, c.issue)))
                 m.d.comb += [
-                    entry.p.row.eq(base_row), entry.p.bits.eq(bits), entry.p.top.eq(tag2.top), entry.p.last.eq(tag2.last),
-                    entry.p.shift.eq(tag2.shift), entry.p.end.eq(tag2.end),
-                    entry.valid.eq(tag2.valid & (tag2.last | bits.any())),
+                    entry.p.row.eq(entry_row), entry.p.bits.eq(bits), entry.p.top.eq(tag3.top), entry.p.last.eq(tag3.last),
+                    entry.p.shift.eq(tag3.shift), entry.p.end.eq(tag3.end),
+                    entry.valid.eq(tag3.valid & (tag3.last | bits.any())),
                 ]
         return m
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
@@ -12,18 +12,26 @@ from hw.bus import WeightWrite
 
 
 class WeightRead(Signature):
-    """One core's read ports, one per bank, as seen by the core; rows come one cycle after ``en``."""
+    """One core's read ports, one per bank, as seen by the core; rows come one cycle after ``en``, and stay until the next.
+
+    ``taken``: the bank is being written through this port; ``en`` must be low.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__({
             "en": Out(config.issue),
             "row": Out(data.ArrayLayout(clog2(config.weight_rows), config.issue)),
             "data": In(data.ArrayLayout(config.row_bits, config.issue)),
+            "taken": In(config.issue),
         })
 
 
 class WeightBanks(wiring.Component):
     """``issue`` banks of weight rows, read by every core at once.
+
+    A memory has two ports. So each two cores share a copy of a bank, and the first one's port is also the one that
+    writes: a row waits for a cycle in which that core does not read, at the longest until the bank's next row comes.
+    With a port of its own for writing, synthesis would need a copy for each core.
 
     Ports
     -----
@@ -43,16 +51,23 @@ class WeightBanks(wiring.Component):
         m = Module()
         c = self.config
         for slot in range(c.issue):
-            m.submodules[f"bank{slot}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
-            write = bank.write_port()
-            m.d.comb += [
-                write.addr.eq(self.write.row), write.data.eq(self.write.data),
-                write.en.eq(self.write.en & (self.write.bank == slot)),
-            ]
-            for core in range(c.cores):
-                read = bank.read_port()
-                m.d.comb += [
-                    read.addr.eq(self.read[core].row[slot]), read.en.eq(self.read[core].en[slot]),
-                    self.read[core].data[slot].eq(read.data),
-                ]
+            comes = Signal(name=f"comes{slot}")
+            row, word = Signal.like(self.write.row, name=f"row{slot}"), Signal.like(self.write.data, name=f"word{slot}")
+            m.d.comb += comes.eq(self.write.en & (self.write.bank == slot))
+            with m.If(comes):
+                m.d.sync += [row.eq(self.write.row), word.eq(self.write.data)]
+            for first in range(0, c.cores, 2):
+                m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
+                write, reads = bank.write_port(), [bank.read_port() for _ in range(min(2, c.cores - first))]
+                for user, read in zip(self.read[first:first + 2], reads, strict=True):
+                    m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]), user.data[slot].eq(read.data)]
+                waiting = Signal(name=f"waiting{slot}_{first}")
+                m.d.sync += waiting.eq(comes | (waiting & ~write.en))
+                m.d.comb += [write.addr.eq(row), write.data.eq(word), write.en.eq(waiting)]
+                if len(reads) == 2:
+                    owner = self.read[first]
+                    m.d.comb += [owner.taken[slot].eq(waiting & comes), write.en.eq(waiting & (comes | ~owner.en[slot]))]
+                    with m.If(write.en):
+                        m.d.comb += reads[0].addr.eq(row)
+                    m.d.comb += write.addr.eq(reads[0].addr)
         return m

@@ -28,10 +28,10 @@ from sw.packing import Array
 Times = NDArray[np.int32]
 
 NEVER = -(1 << 28)  #: a time before everything
-QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue
-MARGIN = 4  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
-SUM = 3  #: cycles from a slot's last row until the result is complete
-NEURON = 9  #: cycles from the last beat taken until done, and the one in which the descriptor starts
+QUEUE = 5  #: cycles from the fetch of a word until its entry can leave an empty queue
+MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
+SUM = 4  #: cycles from a slot's last row until the result is complete
+NEURON = 12  #: cycles from the last beat taken until done, and the one in which the descriptor starts
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 
 
@@ -205,8 +205,8 @@ def hamming_cycles(config: Config, fields: Mapping[str, int], keys: Array, datap
         counted = blocks * (width + 1)
     load = words * words * blocks * (2 + 2 * loads)
     count = counted * words * groups_per_word
-    write = groups * (2 + width * (fields["slices"] + 2) - 1 + 2 * config.beats)
-    return 1 + load + count + 1 + write + 1
+    write = groups * (2 + width * (fields["slices"] + 2) + 3 * config.beats)
+    return 1 + load + count + 4 + write + 1
 
 
 def passes_of(slices: int, planes: int) -> list[tuple[int, int, int]]:

@@ -218,7 +218,8 @@ def _check_bounds(
     x = 1 << config.u_bits - 1 if layer.residual or layer.u_out else y
     membrane = max(2 * x, x + layer.theta // 2) if layer.spike_out else 0
     limit = (1 << config.acc_bits - 1) - 1
-    found = {"accumulator": int(most.max()), "accumulator and bias": int(total.max()), "y": y, "membrane": membrane}
+    found = {"accumulator": int(most.max()), "accumulator and bias": int(total.max()), "y": y, "membrane": membrane,
+             "threshold": layer.theta}
     return [f"{what} can reach {value} > {limit} of {config.acc_bits} bits" for what, value in found.items() if value > limit]
 
 

@@ -80,8 +80,8 @@ class Config:
 
         for field, low, high in (
             ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
-            ("ham_tokens", 1, 64), ("axi_bits", 32, 256), ("queue_depth", 4, 512), ("head_max", 8, 128),
-            ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 16),
+            ("ham_tokens", 1, 64), ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
+            ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14),
             ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
         ):
             value = getattr(self, field)
@@ -143,15 +143,15 @@ class Config:
 
 MICRO = Config(
     name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
-    spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
+    spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32, acc_bits=20, count_bits=12,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
-    spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
+    spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64, acc_bits=20, count_bits=12,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=32, ham_tokens=16, axi_bits=64,
-    spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128,
+    spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128, acc_bits=22,
 )
 PRESETS = {c.name: c for c in (MICRO, SMALL, BASE)}
 

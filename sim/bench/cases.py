@@ -124,10 +124,10 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         used[..., :mask_low] = 0
         used[..., (words - 1) * c.word + mask_high + 1:] = 0
 
-    # Weights that leave the accumulators inside 22 bits.
+    # Weights that leave the accumulators two bits short.
     out_c = groups * c.lanes
     fan = (1 if lanewise else x.shape[-1]) * kernel_h * kernel_w * ((1 << planes) - 1)
-    top = min(1 << (4 * slices - 1), max(1, (1 << 21) // fan))
+    top = min(1 << (4 * slices - 1), max(1, (1 << c.acc_bits - 3) // fan))
     w = rng.integers(-top, top, (out_c, 1 if lanewise else x.shape[-1], *((1, 1) if head else (kernel_h, kernel_w))))
     if chance(0.2):
         w[:] = -top
@@ -138,12 +138,12 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     integrate = head
     bias = rng.integers(-(1 << 12), 1 << 12, out_c)
     peak = int(np.abs(acc).max(initial=0)) + (1 << 12)
+    if peak * (t_steps if integrate else 1) >= 1 << c.acc_bits - 1:
+        return None
     if integrate:
         shift = np.zeros(out_c, np.int64)
-        if peak * t_steps >= 1 << 23:
-            return None
     else:
-        lowest = max(-8, peak.bit_length() - 21)
+        lowest = max(-8, peak.bit_length() - (c.acc_bits - 3))
         shift = rng.integers(lowest, min(23, max(lowest, peak.bit_length())) + 1, out_c)
     residual, u_write, fire = (False, False, False) if integrate else (chance(0.5), chance(0.5), chance(0.8))
     first = np.zeros((t_steps, 1, 1, 1), bool)
@@ -203,7 +203,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     _store(banks, base, bits, c)
     banks_after = [list(b) for b in banks]
     peak_x = max(1, int(np.abs(x_neuron).max(initial=0)))
-    theta = min(draw(-peak_x // 4, peak_x), (1 << 23) - 1)
+    theta = min(draw(-peak_x // 4, peak_x), (1 << c.acc_bits - 1) - 1)
     if chance(0.5):  # exactly reached by some neuron
         theta = int(rng.choice(x_neuron[0].reshape(-1)))
     if fire:

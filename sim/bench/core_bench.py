@@ -44,21 +44,25 @@ class Words:
 
 
 class Weights:
-    """The core's weight read ports; a bank that is not read keeps its last row."""
+    """The core's weight read ports; a bank that is not read keeps its last row, and is taken with probability ``busy``."""
 
-    def __init__(self, dut: Any, config: Config, weights: list[list[int]]) -> None:
-        self.config, self.weights = config, weights
-        self.en, self.row, self.data = (Port(dut, f"weights_{x}") for x in ("en", "row", "data"))
+    def __init__(self, dut: Any, config: Config, weights: list[list[int]], busy: float) -> None:
+        self.config, self.weights, self.busy = config, weights, busy
+        self.en, self.row, self.data, self.taken = (Port(dut, f"weights_{x}") for x in ("en", "row", "data", "taken"))
         self.rows = [0] * config.issue
+        self.now = 0
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
         self.data.set(join(self.rows, self.config.row_bits))
+        self.now = sum((random.random() < self.busy) << i for i in range(self.config.issue))
+        self.taken.set(self.now)
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
         c = self.config
         en = self.en.get()
+        assert not en & self.now, f"banks {en & self.now:#b} are read while taken"
         if en:
             for i, row in enumerate(split(self.row.get(), (c.weight_rows - 1).bit_length(), c.issue)):
                 if en >> i & 1:
@@ -103,7 +107,8 @@ async def results_of_random_words(dut: Any) -> None:
         lanewise = number % 3 == 2
         words = Words(dut, config, random.choice([1.0, 1.0, 0.3, 0.05]))
         sink = Sink(dut, "result", random.choice([1.0, 0.5, 0.1, 0.01]))
-        bench.agents = [Wire(dut, "lanewise", lanewise), words, Weights(dut, config, weights), sink, adds]
+        bench.agents = [Wire(dut, "lanewise", lanewise), words, Weights(dut, config, weights, random.choice([0.0, 0.3])), sink,
+                        adds]
         bundles = random_words(config, 20, lanewise)
         words.queue.extend(bundles)
         slots = [[entry for x in bundles if (entry := x[i]) is not None] for i in range(config.issue)]

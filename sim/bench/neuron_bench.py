@@ -74,7 +74,7 @@ def random_descriptor(c: Config) -> dict[str, int]:
     d["dst_pos_stride"] = d["steps"] * d["dst_words"]
     d["spike_dst"] = random.randint(0, 99)
     d["param_base"] = random.randint(0, c.param_beats - d["groups"] * c.beats)
-    d["theta"] = random.randint(-(1 << random.randint(1, 23)), (1 << random.randint(1, 23)) - 1)
+    d["theta"] = random.randint(-(1 << random.randint(1, c.acc_bits - 1)), (1 << random.randint(1, c.acc_bits - 1)) - 1)
     return d
 
 
@@ -100,7 +100,7 @@ async def writes_of_random_descriptors(dut: Any) -> None:
         spikes = SpikeWrites(dut, config)
         bench.agents = [start, descriptor, *sources, params, u, spikes, done, taken, saturations]
         shift = random.randint(0, 31)
-        bits = max(8, min(22, 12 + shift))  # |y| < 2**21, so that no membrane overflows
+        bits = max(8, min(config.acc_bits - 2, config.acc_bits - 12 + shift))  # |y| is three bits short: no membrane overflows
         results = [[[random.randint(-(1 << bits), 1 << bits) >> random.randint(0, 8) for _ in range(config.lanes)]
                     for _ in range(d["out_h"] * d["out_w"] * d["groups"] * d["steps"])] for _ in range(config.cores)]
         params.words = [join((random.randint(-(1 << bits), (1 << bits) - 1) & 0xFFFFFF | max(shift, random.randint(0, 31)) << 24
@@ -108,7 +108,8 @@ async def writes_of_random_descriptors(dut: Any) -> None:
         if random.getrandbits(1):  # a threshold that some neuron without a residual reaches exactly
             first = params.words[d["param_base"]]
             bias = (first & 0xFFFFFF ^ 0x800000) - 0x800000
-            d["theta"] = max(-(1 << 23), min((1 << 23) - 1, ((results[0][0][0] + bias) << 8) >> (first >> 24 & 31)))
+            half = 1 << config.acc_bits - 1
+            d["theta"] = max(-half, min(half - 1, ((results[0][0][0] + bias) << 8) >> (first >> 24 & 31)))
         u.words, u.log = [random.getrandbits(config.u_beat_bits) for _ in range(config.u_beats)], []
         expected = Neuron.model(config, d, results, params.words, u.words)
         for source, items in zip(sources, results, strict=True):

@@ -40,5 +40,6 @@ def test_cycles(name: str, sizes: dict[str, Any]) -> None:
     assert {x.opcode for x in costs} == {Opcode.LINEAR, Opcode.HAMMING}
     for layer in source.model.layers:
         predicted = sum(x.cycles for x in costs if x.layer == layer.name)
-        assert predicted == pytest.approx(measured[layer.name].cycles, rel=0.02), f"layer '{layer.name}'"
+        # a row of weights that is loaded meanwhile can cost a core a cycle, see hw/weight_banks.py
+        assert predicted == pytest.approx(measured[layer.name].cycles, rel=0.05), f"layer '{layer.name}'"
         assert sum(x.sops for x in costs if x.layer == layer.name) == measured[layer.name].sops

@@ -2,10 +2,10 @@
 
 Per head, on the tokens of one scope (rows of Q, K, V; the sums run over tokens):
 
-    sdha     O = (2Q - 1) M, M = (2K - 1)ᵀ V     Hamming attention; a binary S where scaled O reaches the threshold
-    ssa      O = Q (KᵀV)                         dot product
-    sdsa1    O = Q and g, g = LIF(colsum(K and V))      a gate a channel
-    qk       O = K and a, a = LIF(rowsum(Q))            a gate a token and head
+    sdha     (2Q - 1) M, M = (2K - 1)ᵀ V            Hamming attention; scaled, then neurons
+    ssa      Q (KᵀV)                                dot product; scaled, then neurons
+    sdsa1    Q and g, g = LIF(colsum(K and V))      a gate a channel
+    qk       K and a, a = LIF(rowsum(Q))            a gate a token and head
 
 Scopes: ``joint`` all tokens of time and space, ``frame`` those of one time step, ``position`` those of one place. Designs compose
 them: joint; spatial (frame); factorised (frame, then position, one projection); hierarchical (a branch each).
@@ -13,6 +13,7 @@ them: joint; spatial (frame); factorised (frame, then position, one projection);
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class AttentionConfig:
     kind: str = SDHA  #: or ``ssa``, ``sdsa1``, ``qk``
     design: str = "joint"  #: of sdha and ssa: joint, spatial, factorised or hierarchical; the others are spatial
     rep: bool = False  #: projections are trained as RepConv
-    scale: str = "centred"  #: of the sums, see `FloatScale`
+    scale: str = "centred"  #: of the sums, see `FloatProduct`
     threshold: float = 1.0  #: of the neurons behind an sdha or ssa
 
     def __post_init__(self) -> None:
@@ -112,8 +113,8 @@ class FloatProduct(Node):
 class QuantProduct(Node):
     """Sums of an ``sdha`` or ``ssa`` times a power of two plus a bias for each channel, floored to the grid of U.
 
-    ``most`` is the largest gain: with it no input whatsoever can take a membrane out of its width. Channels that hardly ever
-    vary, whose batch norm has a huge gain, come near it.
+    ``most`` limits what batch norm becomes: with it no input whatsoever can take a membrane out of its width. Channels that
+    hardly ever vary, whose batch norm has a huge gain, come near it.
     """
 
     tap = None
@@ -121,7 +122,8 @@ class QuantProduct(Node):
 
     def __init__(self, dim: int, heads: int, scope: str, config: AttentionConfig, quant: Quantisation, most: float):
         super().__init__()
-        self.heads, self.scope, self.kind, self.quant, self.most = heads, scope, config.kind, quant, most
+        self.heads, self.scope, self.kind, self.quant = heads, scope, config.kind, quant
+        self.most = most if config.scale == "centred" else math.inf
         self.register_buffer("scale", torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
 
@@ -220,7 +222,7 @@ class Mix(nn.Module):
         if self.kind in (SDHA, SSA):
             # the layer has the name of its operation
             tokens = (1 if scope == FRAME else parts.encoding.timesteps) * (1 if scope == POSITION else places)
-            largest = 3 * tokens * dim // heads  # |Q 2M| <= 2N a bit of Q, |colsum M| <= d N
+            largest = (3 if self.kind == SDHA else 1) * tokens * dim // heads  # Hamming: |Q 2M| <= 2 d N, |colsum M| <= d N
             shape = (dim, heads, scope, config)
             self.add_module(self.kind, QuantProduct(*shape, parts.quant, parts.most_gain(largest)) if parts.quant
                             else FloatProduct(*shape))

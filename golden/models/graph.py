@@ -88,8 +88,10 @@ class Recorder:
 
     def add(self, name: str, u: Tensor, y: Tensor, output: Tensor) -> None:
         """U + y: part of the layer that makes y."""
-        layer = self.maker(y)
-        layer.update(residual=self.maker(u)["u_out"], u_out=name)
+        layer, residual = self.maker(y), self.maker(u)["u_out"]
+        if not residual:
+            raise ModelError(f"'{name}' adds to {self.where(u)}, which begins no residual stream")
+        layer.update(residual=residual, u_out=name)
         self.kept.append(output)
         self.made[id(output)] = layer
 

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from golden.models.graph import Node, Recorder, layer_name
-from golden.models.neurons import NeuronConfig
 from golden.models.parts import Parts, full_scale
 from golden.models.synapses import Quantisation, QuantSynapse
 from golden.spec.encoding import Encoding
 from golden.spec.model import HEAD, Layer, Model, ModelError
-
-
-class Config(Protocol):
-    """What the configuration of every network has."""
-
-    @property
-    def name(self) -> str:
-        """Of the network."""
-
-    @property
-    def encoding(self) -> Encoding:
-        """How a clip becomes its input."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-
-    @property
-    def neuron(self) -> NeuronConfig:
-        """Of all neurons."""
-
-    @property
-    def published(self) -> bool:
-        """Everything as published, or else such that the integer contract can express it."""
-
-    def obstacles(self) -> list[str]:
-        """Parts that the integer contract cannot express."""
 
 
 class Network(nn.Module):
@@ -49,7 +21,7 @@ class Network(nn.Module):
 
     Parameters
     ----------
-    config : Config
+    config : SVFormerConfig or SpikeVideoFormerConfig
         Sizes and kinds.
     quant : Quantisation, optional
         None: float.

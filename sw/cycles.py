@@ -335,7 +335,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int)
     """Cycle in which the last result of each position is taken, [position of a piece, piece]; the start is cycle 0.
 
     Times are [piece, core, accumulators, slot]. An accumulator that finds its last result still waiting stands still, with
-    all of the pipeline before it; the last three of these stops (as many as there are stages) are kept as (from, cycles).
+    all of the pipeline before it; the last of these stops, as many as there are stages, are kept as (from, cycles).
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
     shape = (pieces, *sizes)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden.integer import network
 from golden.spec.config import MICRO, SMALL
 from golden.spec.descriptor import Opcode
-from sw.cycles import NEURON, NEXT, TODAY, Walk, clip_cycles, cycles, hamming_cycles, passes_of, predict
+from sw.cycles import MARGIN, NEURON, NEXT, QUEUE, SUM, TODAY, Walk, clip_cycles, cycles, hamming_cycles, passes_of, predict
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Accumulators:
 
     slots: list
     shifting: int = 0
-    ends: tuple = (False, False, False)
+    ends: tuple = (False,) * SUM
     valid: bool = False
 
 
@@ -54,9 +54,9 @@ def step_by_step(walk, depth):
             if t >= previous + walk.gap[n] and (not walk.search[n] or t >= begun + walk.search[n]) and not full:
                 for slot, bits in zip(every, walk.bits[at // words, n].reshape(-1), strict=True):
                     if bits or walk.last[n]:
-                        slot.queue.append((t + 2, int(bits), n))
+                        slot.queue.append((t + QUEUE - 2, int(bits), n))
                 at, previous = at + 1, t
-        full = any(slot.level(t) >= depth - 3 for slot in every)  # known one cycle later
+        full = any(slot.level(t) > depth - MARGIN for slot in every)  # known one cycle later
         # neuron unit
         taken = -1
         if all(group.valid for group in machine[core]):
@@ -67,7 +67,7 @@ def step_by_step(walk, depth):
                 result += core == 0
         # cores
         for number, group in ((i, group) for i, core_ in enumerate(machine) for group in core_):
-            complete = group.ends[2]
+            complete = group.ends[-1]
             stall = complete and group.valid and taken != number
             hold = group.shifting > 0 or stall
             exhausted = [slot.word >= 0 and slot.bits <= 1 and not hold for slot in group.slots]
@@ -83,7 +83,7 @@ def step_by_step(walk, depth):
                     _, slot.bits, slot.word = slot.queue.popleft()
                     slot.popped.append(t)
             if not stall:
-                group.ends = (release and bool(walk.end[word]), *group.ends[:2])
+                group.ends = (release and bool(walk.end[word]), *group.ends[:-1])
                 group.shifting = int(walk.shift[word]) if release else max(group.shifting - 1, 0)
             if taken == number:
                 group.valid = False

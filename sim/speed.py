@@ -16,9 +16,8 @@ from rich.table import Table
 from golden.data.digit_motion import make
 from golden.encoding import encode
 from golden.spec.config import PRESETS, preset
-from golden.training import NAME
 from sim.device.build import build
-from sim.whole import WEIGHTS
+from sim.whole import NAME, WEIGHTS
 from sw.compiler import compile_model
 from sw.device.sim import SimDevice
 from sw.driver import Driver

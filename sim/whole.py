@@ -25,7 +25,6 @@ from golden.integer import network
 from golden.models.checkpoint import load_checkpoint
 from golden.models.network import as_input, as_integers
 from golden.spec.config import PRESETS, preset
-from golden.training import NAME
 from sim.device.build import build
 from sw.compiler import compile_model
 from sw.device.golden import GoldenDevice
@@ -34,6 +33,7 @@ from sw.driver import Driver, Result
 from sw.model_file import read_model
 
 WEIGHTS = Path(__file__).parents[1] / "golden" / "weights"
+NAME = "svformer_nano"
 BATCH = 16
 
 

@@ -104,7 +104,7 @@ class SVFormer(Network):
         t, height, width, channels = c.encoding.shape
         stages, locals_ = len(c.dims), sum(c.depths[: c.local_stages])
         size = after((height, width), *c.stem)
-        self.chain = nn.Sequential()
+        self.chain, self.fork = nn.Sequential(), 0
         self.chain.add_module("stem", parts.synapse(channels, c.dims[0], *c.stem, bias=bias, pixels=True, stream=c.depths[0] > 0))
         for i, dim in enumerate(c.dims):
             if i:

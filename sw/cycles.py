@@ -6,8 +6,9 @@ largest of a few times known before, so walking through the words in their order
 random and nothing is fitted. Many positions are walked through at once, each piece of a layer starting a little
 before its share so that its pipeline is full when the share begins.
 
-Of the RTL as it is (`TODAY`) this is exact to the cycle, but for where a piece begins. The errors, and the design that follows
-(`NEXT`): docs/decisions/005-base-at-full-speed.md.
+Of the RTL as it is (`TODAY`) this is exact to the cycle, but for where a piece begins, and but for the weights of the next
+descriptor: each row that is loaded meanwhile can take a port from a busy core for a cycle (hw/weight_banks.py), which is not
+counted. The errors, and the design that follows (`NEXT`): docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from sw.cycles import predict
 from sw.device.sim import SimDevice
 from sw.driver import Driver
 from sw.model_file import ModelFile
+from sw.passes import layer_passes
 
 
 @pytest.mark.parametrize(("name", "sizes"), [
@@ -38,8 +39,11 @@ def test_cycles(name: str, sizes: dict[str, Any]) -> None:
         measured = driver.run(clip).layers
     costs = predict(source.model, source.tensors, config, network.run(source.model, source.tensors, clip))
     assert {x.opcode for x in costs} == {Opcode.LINEAR, Opcode.HAMMING}
-    for layer in source.model.layers:
-        predicted = sum(x.cycles for x in costs if x.layer == layer.name)
+    layers = source.model.layers
+    for layer, following in zip(layers, (*layers[1:], layers[-1]), strict=True):
+        predicted, found = sum(x.cycles for x in costs if x.layer == layer.name), measured[layer.name].cycles
+        parts = [part for x in (layer, following) for part in layer_passes(source.model, x, source.tensors, config)]
+        loading = sum(part.fields.get("weight_rows", 0) for part in parts) // config.issue
         # a row of weights that is loaded meanwhile can cost a core a cycle, see hw/weight_banks.py
-        assert predicted == pytest.approx(measured[layer.name].cycles, rel=0.05), f"layer '{layer.name}'"
+        assert 0.98 * predicted <= found <= 1.02 * predicted + loading, f"'{layer.name}': {predicted} predicted, {found} taken"
         assert sum(x.sops for x in costs if x.layer == layer.name) == measured[layer.name].sops

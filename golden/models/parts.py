@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from golden.integer.network import ACC_BITS
 from golden.models.graph import Node, Recorder
 from golden.models.neurons import Neuron, NeuronConfig
 from golden.models.synapses import FloatSynapse, Quantisation, QuantSynapse, RepConv, SharedNorm, StepNorm, linear, on_grid
@@ -161,7 +160,7 @@ class Parts:
         """
         assert self.quant
         tau = 16.0 if self.neuron_config.learned else self.neuron_config.tau
-        most = 2.0 ** math.floor(math.log2(0.75 * 2 ** (ACC_BITS - 1) / (tau * largest * self.quant.grid)))
+        most = 2.0 ** math.floor(math.log2(0.75 * 2 ** (self.quant.acc_bits - 1) / (tau * largest * self.quant.grid)))
         return min(most, self.quant.most_scale)
 
     def add(self) -> Add:

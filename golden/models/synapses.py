@@ -30,6 +30,7 @@ class Quantisation:
     weight_bits: int = 4  #: 4 or 8, one power-of-two scale per output channel
     u_bits: int = 16  #: residual values saturate to this width
     u_frac: int = 6  #: fraction bits of the residual grid
+    acc_bits: int = 20  #: membranes behind attention fit a machine of this width; 20 is that of the smallest preset
 
     @property
     def grid(self) -> float:

@@ -16,7 +16,7 @@ from golden.models.network import as_input, export
 from golden.models.neurons import Neuron, NeuronConfig
 from golden.models.synapses import Quantisation
 from golden.spec.encoding import DIFFERENCE, EVENTS, RGB, Encoding
-from golden.spec.model import CONV, HEAD, MASK, ModelError
+from golden.spec.model import ATTENTION, CONV, HEAD, MASK, ModelError
 from golden.spec.rules import faults
 
 ENCODING = Encoding(height=16, width=24, timesteps=5, frames=2, patch=4)
@@ -68,7 +68,8 @@ def test_every_variant_equals_its_integers(variant):
     graph, tensors = export(qat, {})
     assert faults(graph) == [], faults(graph)
     network.check(graph, tensors)
-    network.accumulator_bounds(graph, tensors)
+    bounds = network.accumulator_bounds(graph, tensors)
+    assert all(bounds[x.name].membrane < 2**19 for x in graph.layers if x.op in ATTENTION)
     assert type(graph).from_json(graph.to_json()) == graph
     _, difference = compare(qat, graph, tensors, inputs)
     assert difference is None, str(difference)

@@ -76,7 +76,7 @@ def test_full_size_passes(name, streams):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["svformer-ucf101-hw", "spikevideoformer-15m-hw"])
 def test_full_size_networks_equal_their_integers(name):
-    """Measured: 45 layers, 129 million values, 2.1 GiB; 82 layers, 126 million values, 2.0 GiB."""
+    """Measured: 45 layers, 129 million values; 82 layers, 126 million values; about 2 GiB each."""
     done = subprocess.run([sys.executable, "-m", "golden.comparison", name], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout.startswith(f"equal: {name}"), done.stdout + done.stderr
     assert float(done.stdout.split()[-2]) < 3

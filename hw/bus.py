@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import signed, unsigned
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -13,6 +15,13 @@ from golden.spec.descriptor import FIELDS
 def descriptor_layout() -> data.StructLayout:
     """Every field of `golden.spec.descriptor` under its name."""
     return data.StructLayout({f.name: signed(f.bits) if f.signed else unsigned(f.bits) for f in FIELDS.values()})
+
+
+def lasts(m: Module, descriptor: data.View, names: Sequence[str]) -> dict[str, Signal]:
+    """Registers with the last index of each loop, the field less 1; they follow the descriptor one cycle behind."""
+    registers = {name: Signal(FIELDS[name].bits, name=f"last_{name}") for name in names}
+    m.d.sync += [register.eq(descriptor[name] - 1) for name, register in registers.items()]
+    return registers
 
 
 def parameter_layout() -> data.StructLayout:
@@ -104,6 +113,6 @@ def param_write(config: Config) -> MemoryWrite:
 
 
 __all__ = [
-    "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "descriptor_layout",
+    "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "descriptor_layout", "lasts",
     "param_read", "param_write", "parameter_layout", "u_read", "u_write",
 ]

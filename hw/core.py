@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.adder import Adder
 from hw.decoder import Decoder
+from hw.queue import Queue
 from hw.walker import Walker, entry_layout
 from hw.weight_banks import WeightRead
 
@@ -65,7 +65,7 @@ class Core(wiring.Component):
         decoders = []
         for i in range(c.issue):
             shape = entry_layout(c)
-            m.submodules[f"queue{i}"] = queue = SyncFIFOBuffered(width=shape.size, depth=c.queue_depth)
+            m.submodules[f"queue{i}"] = queue = Queue(shape.size, c.queue_depth)
             m.submodules[f"decoder{i}"] = decoder = Decoder(c)
             m.d.comb += [
                 queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid),
@@ -76,9 +76,10 @@ class Core(wiring.Component):
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 
-        # The pipeline stands still while a complete result finds the one before still waiting.
+        # The pipeline stands still while a complete result finds the one before still waiting, be it just taken: who takes it
+        # decides late in the cycle.
         complete, stall = Signal(), Signal()
-        m.d.comb += stall.eq(complete & self.result.valid & ~self.result.ready)
+        m.d.comb += stall.eq(complete & self.result.valid)
 
         # The barrier: all slots at the end of the pass.
         shifting = Signal(3)  # cycles of left shift still to come

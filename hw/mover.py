@@ -30,6 +30,8 @@ class Moves:
 class Mover(wiring.Component):
     """Copies ``count`` spike words or residual beats; one AXI beat per cycle, and about 10 cycles and a memory latency.
 
+    STORE takes one more cycle for each word, so that nothing leads from the bus to the scratchpad's address in one cycle.
+
     Consecutive spike words fill ``step_stride`` words of each bank in turn, so that a bank holds its core's time steps.
     A read port's memory must hold its data while ``en`` is low: a word that STORE has read waits there.
 
@@ -94,7 +96,7 @@ class Mover(wiring.Component):
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, here, here_bank, spike = Signal(), Signal(), Signal.like(bank), Signal(c.word)
         m.d.comb += [
-            fetch.eq(storing & (left != 0) & (~here | narrow.wide.ready)),
+            fetch.eq(storing & (left != 0) & ~here),
             self.spike_read.en.eq(fetch & ~d.space), self.spike_read.addr.eq(addr),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             narrow.short.eq(short), narrow.wide.valid.eq(here),

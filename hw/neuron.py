@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.adder import Adder
-from hw.bus import SpikeWrite, descriptor_layout, param_read, parameter_layout, u_read, u_write
+from hw.bus import SpikeWrite, descriptor_layout, lasts, param_read, parameter_layout, u_read, u_write
 from hw.core import result_layout, wrap
 
 
@@ -79,9 +79,10 @@ class Neuron(wiring.Component):
         u_pos, u_time = Signal(u_bits), Signal(u_bits)  # offset of position; of position and time step
         s_pos, s_step = Signal(s_bits), Signal(s_bits)
         second = Signal()  # the second half of an integrated beat
+        last = lasts(m, d, ("steps", "groups", "out_w", "out_h"))
         first_step, last_step = Signal(), Signal()
         m.d.comb += [first_step.eq((step == 0) & (core == 0)),
-                     last_step.eq((step == d.steps - 1) & (core == c.cores - 1))]
+                     last_step.eq((step == last["steps"]) & (core == c.cores - 1))]
 
         available, take = Signal(), Signal()
         chosen = Signal(data.ArrayLayout(signed(c.acc_bits), c.neuron_lanes))
@@ -115,16 +116,16 @@ class Neuron(wiring.Component):
                 m.d.sync += [beat.eq(0), core.eq(core + 1), u_time.eq(u_time + d.u_step)]
                 with m.If(core == c.cores - 1):
                     m.d.sync += [core.eq(0), step.eq(step + 1), s_step.eq(s_step + d.dst_words)]
-                    with m.If(step == d.steps - 1):
+                    with m.If(step == last["steps"]):
                         m.d.sync += [step.eq(0), group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
-                        with m.If(group == d.groups - 1):
+                        with m.If(group == last["groups"]):
                             m.d.sync += [
                                 group.eq(0), ox.eq(ox + 1), u_pos.eq(u_pos + d.u_pos_stride), u_time.eq(u_pos + d.u_pos_stride),
                                 s_pos.eq(s_pos + d.dst_pos_stride), s_step.eq(s_pos + d.dst_pos_stride),
                             ]
-                            with m.If(ox == d.out_w - 1):
+                            with m.If(ox == last["out_w"]):
                                 m.d.sync += [ox.eq(0), oy.eq(oy + 1)]
-                                with m.If(oy == d.out_h - 1):
+                                with m.If(oy == last["out_h"]):
                                     m.d.comb += final.eq(1)
                                     m.d.sync += busy.eq(0)
 

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from hw.bus import SpikeRead, descriptor_layout
+from hw.bus import SpikeRead, descriptor_layout, lasts
 
 
 def entry_layout(config: Config) -> data.StructLayout:
@@ -74,6 +74,10 @@ class Walker(wiring.Component):
         row_bits = clog2(c.weight_rows)
         sub_groups = clog2(c.word // c.lanes)
 
+        ends = lasts(m, d, ("out_h", "out_w", "groups", "steps", "kernel_h", "kernel_w", "words"))
+        only = {name: Signal(name=f"only_{name}") for name in ("kernel_h", "kernel_w", "words")}
+        m.d.sync += [signal.eq(d[name] == 1) for name, signal in only.items()]
+
         # Loop counters, outer to inner, and the bank address each level starts from.
         oy, ox, group, step = Signal(12), Signal(12), Signal(8), Signal(8)
         ky, kx, word = Signal(8), Signal(8), Signal(8)
@@ -112,13 +116,10 @@ class Walker(wiring.Component):
 
         # Stage 0: the innermost loops.
         issue = Signal()  # one word is fetched in this cycle
-        last_word, last_kx, last_ky = Signal(), Signal(), Signal()
+        last_word, last_kx, last_ky = Signal(), Signal(), Signal()  # registers, made together with the counters
         first_word = Signal()
         final_pass = Signal()
-        m.d.comb += [
-            last_word.eq(word == d.words - 1), last_kx.eq(kx == d.kernel_w - 1), last_ky.eq(ky == d.kernel_h - 1),
-            first_word.eq(word == 0), final_pass.eq(exponent == 0),
-        ]
+        m.d.comb += [first_word.eq(word == 0), final_pass.eq(exponent == 0)]
         last = Signal()
         m.d.comb += last.eq(last_word & last_kx & last_ky)
         lane_group = Signal(8)
@@ -132,6 +133,7 @@ class Walker(wiring.Component):
             return [
                 exponent.eq(next_exponent), slice_.eq(next_slice),
                 ky.eq(0), kx.eq(0), word.eq(0), iy.eq(iy0), ix.eq(ix0),
+                last_ky.eq(only["kernel_h"]), last_kx.eq(only["kernel_w"]), last_word.eq(only["words"]),
                 at_ky.eq(at), at_kx.eq(at), addr.eq(at), slice_row.eq(at_row), row.eq(at_row),
             ]
 
@@ -164,37 +166,39 @@ class Walker(wiring.Component):
                     self.fetched.eq(issue),
                 ]
                 with m.If(issue):
-                    m.d.sync += [word.eq(word + 1), addr.eq(addr + 1), row.eq(row + 1)]
+                    m.d.sync += [word.eq(word + 1), last_word.eq(word + 1 == ends["words"]), addr.eq(addr + 1), row.eq(row + 1)]
                     with m.If(last_word):
-                        m.d.sync += [word.eq(0), kx.eq(kx + 1), ix.eq(ix + 1), at_kx.eq(at_kx + d.x_stride),
+                        m.d.sync += [word.eq(0), last_word.eq(only["words"]), kx.eq(kx + 1),
+                                     last_kx.eq(kx + 1 == ends["kernel_w"]), ix.eq(ix + 1), at_kx.eq(at_kx + d.x_stride),
                                      addr.eq(at_kx + d.x_stride)]
                         with m.If(d.shared_taps):
                             m.d.sync += row.eq(slice_row)
                         with m.If(last_kx):
                             m.d.sync += [
-                                kx.eq(0), ix.eq(ix0), ky.eq(ky + 1), iy.eq(iy + 1), at_ky.eq(at_ky + d.y_stride),
+                                kx.eq(0), last_kx.eq(only["kernel_w"]), ix.eq(ix0), ky.eq(ky + 1),
+                                last_ky.eq(ky + 1 == ends["kernel_h"]), iy.eq(iy + 1), at_ky.eq(at_ky + d.y_stride),
                                 at_kx.eq(at_ky + d.y_stride), addr.eq(at_ky + d.y_stride),
                             ]
                     with m.If(last):
                         m.next = "PASS"
                         with m.If(final_pass):
                             m.d.sync += [step.eq(step + 1), at_step.eq(at_step + d.step_stride)]
-                            with m.If(step == d.steps - 1):
+                            with m.If(step == ends["steps"]):
                                 m.d.sync += [step.eq(0), at_step.eq(at_ox), group.eq(group + 1)]
                                 m.d.sync += group_row.eq(
                                     group_row + sum(Mux(d.slices[i], d.slice_words << i, 0) for i in range(3)))
-                                with m.If(group == d.groups - 1):
+                                with m.If(group == ends["groups"]):
                                     m.next = "POSITION"
             with m.State("POSITION"):
                 m.d.sync += [group.eq(0), group_row.eq(0), ox.eq(ox + 1), ix0.eq(ix0 + d.stride),
                              at_ox.eq(at_ox + d.ox_stride), at_step.eq(at_ox + d.ox_stride)]
                 m.next = "PASS"
-                with m.If(ox == d.out_w - 1):
+                with m.If(ox == ends["out_w"]):
                     m.d.sync += [
                         ox.eq(0), ix0.eq(-d.padding), oy.eq(oy + 1), iy0.eq(iy0 + d.stride), at_oy.eq(at_oy + d.oy_stride),
                         at_ox.eq(at_oy + d.oy_stride), at_step.eq(at_oy + d.oy_stride),
                     ]
-                    with m.If(oy == d.out_h - 1):
+                    with m.If(oy == ends["out_h"]):
                         m.next = "IDLE"
 
         # Stage 1: the address is at the banks.

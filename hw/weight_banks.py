@@ -50,12 +50,14 @@ class WeightBanks(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
+        next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data)
+        m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data)]
         for slot in range(c.issue):
             comes = Signal(name=f"comes{slot}")
             row, word = Signal.like(self.write.row, name=f"row{slot}"), Signal.like(self.write.data, name=f"word{slot}")
-            m.d.comb += comes.eq(self.write.en & (self.write.bank == slot))
+            m.d.sync += comes.eq(self.write.en & (self.write.bank == slot))
             with m.If(comes):
-                m.d.sync += [row.eq(self.write.row), word.eq(self.write.data)]
+                m.d.sync += [row.eq(next_row), word.eq(next_word)]
             for first in range(0, c.cores, 2):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
                 write, reads = bank.write_port(), [bank.read_port() for _ in range(min(2, c.cores - first))]

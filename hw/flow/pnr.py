@@ -105,7 +105,7 @@ def _synthesis_passes(text: str, device: Device) -> list[str]:
     """
     modules = [line.split("\\")[1] for line in text.splitlines() if line.startswith("module \\")]
     marks = [f'setattr -set src "{name}" {name}/c:*' for name in modules]
-    return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",
+    return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
             f"{device.synthesis} -top {TOP}", "write_json netlist.json"]
 
 

@@ -28,7 +28,7 @@ class WithScratchpad(Elaboratable):
 
 
 def test_store_throughput() -> None:
-    """A STORE delivers one beat per cycle."""
+    """A STORE delivers a word of one beat every other cycle."""
     dut = Mover(SMALL)
     rng = new_rng()
 
@@ -44,6 +44,6 @@ def test_store_throughput() -> None:
         beats = 0
         for _ in range(104):
             beats += (await ctx.tick().sample(dut.write_data.valid))[2]
-        assert beats >= 99
+        assert beats >= 50
 
     simulate(WithScratchpad(dut, Scratchpad(SMALL)), test)

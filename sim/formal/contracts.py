@@ -11,6 +11,8 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import FIFOInterface
 from amaranth.lib.wiring import In, Out
 
+from hw.queue import Queue
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -117,7 +119,7 @@ class StreamContract(wiring.Component):
 class QueueContract(wiring.Component):
     """A queue gives what it was given, in order, and its level is the number of words inside, as a shift register says."""
 
-    def __init__(self, make: Callable[[], FIFOInterface], depth: int) -> None:
+    def __init__(self, make: Callable[[], FIFOInterface | Queue], depth: int) -> None:
         self.make, self.depth = make, depth
         super().__init__({})
         self.ports: list[Signal] = []
@@ -127,9 +129,11 @@ class QueueContract(wiring.Component):
         m.submodules.dut = dut = self.make()
         w_en, w_data, r_en = Signal(name="in_w_en"), Signal(len(dut.w_data), name="in_w_data"), Signal(name="in_r_en")
         self.ports += [w_en, w_data, r_en]
-        m.d.comb += [dut.w_en.eq(w_en), dut.w_data.eq(w_data), dut.r_en.eq(r_en)]
         put, got = Signal(), Signal()
-        m.d.comb += [put.eq(dut.w_en & dut.w_rdy), got.eq(dut.r_en & dut.r_rdy)]
+        m.d.comb += [
+            put.eq(w_en & (dut.level != self.depth)), got.eq(r_en & dut.r_rdy),
+            dut.w_en.eq(put), dut.w_data.eq(w_data), dut.r_en.eq(r_en),
+        ]
         words = [Signal(len(dut.w_data), name=f"model{i}") for i in range(self.depth + 1)]
         level = Signal(range(self.depth + 2))
         after = Signal.like(level)

@@ -68,7 +68,7 @@ def step_by_step(walk, depth):
         # cores
         for number, group in ((i, group) for i, core_ in enumerate(machine) for group in core_):
             complete = group.ends[-1]
-            stall = complete and group.valid and taken != number
+            stall = complete and group.valid
             hold = group.shifting > 0 or stall
             exhausted = [slot.word >= 0 and slot.bits <= 1 and not hold for slot in group.slots]
             release = all(done and walk.last[slot.word] for done, slot in zip(exhausted, group.slots, strict=True))

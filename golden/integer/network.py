@@ -76,33 +76,42 @@ def run(model: Model, tensors: Tensors, clip: Array, counts: dict[str, Count] | 
 
 
 def step(layer: Layer, tensors: Tensors, known: dict[str, Array], u_bits: int, count: Count | None = None) -> None:
-    """Run one layer: what it makes is added to ``known``."""
+    """Run one layer: what it makes is added to ``known``, what it does to ``count``."""
+    if count is not None:
+        tally(layer, known, count)
     if layer.op == MASK:
         a, b = (known[x] for x in layer.inputs)
         known[layer.spike_out] = ops.mask(a, b)
     else:
-        acc = accumulate(layer, tensors, known, count)
+        acc = accumulate(layer, tensors, known)
         finish(layer, acc, tensors[f"{layer.name}.bias"], tensors[f"{layer.name}.shift"], known, u_bits, count)
 
 
-def accumulate(layer: Layer, tensors: Tensors, known: Mapping[str, Array], count: Count | None = None) -> Array:
+def accumulate(layer: Layer, tensors: Tensors, known: Mapping[str, Array]) -> Array:
     """Accumulators [T, OH, OW, O] of one layer from the tensors before it ([1, 1, 1, O] of the head)."""
     if layer.op in ATTENTION:
         q, k, v = (known[x] for x in layer.inputs)
-        if count is not None:
-            count.sop += int(q.sum(dtype=np.int64)) * (layer.channels // layer.heads)
-            count.pairs += ops.pairs(k, v, layer.heads)
         return (ops.sdha if layer.op == SDHA else ops.ssa)(q, k, v, layer.heads, layer.scope)
     x = ops.join([known[name] for name in layer.inputs], layer.upsample)
     w = tensors[f"{layer.name}.weight"]
+    return ops.head(x, w)[None, None, None] if layer.op == HEAD else ops.conv(x, w, layer.stride, layer.padding)
+
+
+def tally(layer: Layer, known: Mapping[str, Array], count: Count) -> None:
+    """Add the operations that one layer needs for the tensors before it to ``count``."""
+    if layer.op == MASK:
+        return
+    if layer.op in ATTENTION:
+        q, k, v = (known[x] for x in layer.inputs)
+        count.sop += int(q.sum(dtype=np.int64)) * (layer.channels // layer.heads)
+        count.pairs += ops.pairs(k, v, layer.heads)
+        return
+    x = ops.join([known[name] for name in layer.inputs], layer.upsample)
     if layer.op == HEAD:
-        if count is not None:
-            count.sop += int(ops.bit_count(x).sum(dtype=np.int64)) * layer.channels
-        return ops.head(x, w)[None, None, None]
-    if count is not None:
+        count.sop += int(ops.bit_count(x).sum(dtype=np.int64)) * layer.channels
+    else:
         kernel, fan_out = (layer.kernel, layer.kernel), layer.channels // layer.groups
         count.sop += ops.synaptic_operations(x, kernel, layer.stride, layer.padding, fan_out)
-    return ops.conv(x, w, layer.stride, layer.padding)
 
 
 def finish(

@@ -56,7 +56,7 @@ def test_operations_of_attention_are_counted():
     q, k, v = (bits(rng, 2, 2, 3, 8) for _ in range(3))
     layer = Layer(name="a", op="ssa", inputs=("q", "k", "v"), channels=8, heads=2, scope="frame", spike_out="s", theta=1)
     count = network.Count()
-    network.accumulate(layer, {}, {"q": q, "k": k, "v": v}, count)
+    network.tally(layer, {"q": q, "k": k, "v": v}, count)
     pairs = sum(int(k[(*at, h * 4 + i)] & v[(*at, h * 4 + j)]) for *at, h, i, j in np.ndindex(2, 2, 3, 2, 4, 4))
     assert (count.sop, count.pairs) == (int(q.sum()) * 4, pairs)
 

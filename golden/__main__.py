@@ -44,6 +44,7 @@ def train(
     qat_epochs: Annotated[int | None, typer.Option(help="of the quantised phase, other than the recipe's")] = None,
     clips: Annotated[int | None, typer.Option(help="of one epoch, other than the recipe's")] = None,
     workers: Annotated[int, typer.Option(help="processes that decode and augment")] = 0,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="where to train")] = "cpu",
     threads: Threads = 1,
 ) -> None:
     """Train in float, then quantisation-aware, and write the integer model. A run that was killed goes on where it was.
@@ -67,7 +68,7 @@ def train(
                "--qat-epochs": qat_epochs, "--clips": clips}
     command = " ".join(["python -m golden train", recipe, *(f"{k} {v}" for k, v in options.items() if v is not None)])
     folder = out or Path("build/train") / r.name
-    card = run(r, Run(out=folder, data=data, cache=cache, init=init, workers=workers, command=command))
+    card = run(r, Run(out=folder, data=data, cache=cache, init=init, workers=workers, device=device, command=command))
     for key, value in card.items():
         typer.echo(f"{key:28} {value}")
 

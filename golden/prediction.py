@@ -14,8 +14,8 @@ from golden.models.network import Network, as_input
 def predict(net: Network, examples: Examples, batch: int = 32) -> Tensor:
     """Logits [N, classes] of all clips; the network is in eval mode afterwards."""
     net.eval()
-    parts = []
+    parts, device = [], next(net.parameters()).device
     for i in range(0, len(examples), batch):
         inputs = np.stack([examples.see(j, None).x for j in range(i, min(i + batch, len(examples)))])
-        parts.append(net(as_input(inputs, net.config.encoding)).float())
+        parts.append(net(as_input(inputs, net.config.encoding).to(device)).float().cpu())
     return torch.cat(parts)

@@ -51,6 +51,7 @@ class Run:
     cache: Path = Path("build/cache")  #: folder of decoded clips
     init: Path | None = None  #: checkpoint whose weights are the first ones, where names and shapes agree
     workers: int = 0  #: processes that decode and augment
+    device: str = "cpu"  #: or ``cuda``; other sums there, so other weights than on a CPU
     command: str = ""  #: for the card
 
 
@@ -95,7 +96,7 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
     run.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     data = open_examples(recipe, recipe.config.encoding, run.data, run.cache, ("train", "val"))
-    net = build(replace(recipe.config, classes=data.classes))
+    net = build(replace(recipe.config, classes=data.classes)).to(run.device)
     if run.init:
         begin(net, load_checkpoint(run.init))
     examples, seen = data.parts["train"], None
@@ -106,7 +107,7 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
     log = Log(run.out, recipe, rank)
     net, rates = fit(net, recipe, recipe.float, data, seen, run, log, rank, world), {}
     rates["float"] = log.best("float")
-    quant = fit(fold(net, recipe.quantisation), recipe, recipe.qat, data, seen, run, log, rank, world)
+    quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, recipe.qat, data, seen, run, log, rank, world)
     rates["QAT"] = log.best("qat")
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
@@ -114,6 +115,7 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
         "parameters": str(sum(p.numel() for p in net.parameters())),
         **{f"{name} validation accuracy": f"{value:.4f}" for name, value in rates.items()},
     }
+    net, quant = net.cpu(), quant.cpu()
     if rank == 0:
         save_checkpoint(run.out / f"{recipe.name}_float.safetensors", net)
         save_checkpoint(run.out / f"{recipe.name}_qat.safetensors", quant)
@@ -191,7 +193,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     steps = count // phase.batch
     if phase.batch % world or not steps:
         raise ModelError(f"[{what}] batch {phase.batch} does not divide among {world} processes, or exceeds {count} clips")
-    student = Student(net, recipe.distillation.components if recipe.distillation else 0)
+    student = Student(net, recipe.distillation.components if recipe.distillation else 0).to(run.device)
     weights = [p for p in student.parameters() if p.ndim > 1]
     others = [p for p in student.parameters() if p.ndim <= 1 and p.requires_grad]
     groups = [{"params": weights, "weight_decay": phase.decay}, {"params": others, "weight_decay": 0.0}]
@@ -202,7 +204,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     state_path = run.out / f"{what}.resume"
     digest = f"{json.dumps(recipe.to_dict(), sort_keys=True)} {data.card} {world}"
     if state_path.is_file():
-        state = torch.load(state_path, weights_only=True)
+        state = torch.load(state_path, map_location=run.device, weights_only=True)
         if state["of"] != digest:
             raise ModelError(f"'{state_path}' is of another recipe, data set or process count; remove it or choose another --out")
         student.load_state_dict(state["student"])
@@ -222,8 +224,9 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
         for step, (x, y, view, opinion) in enumerate(progress):
             for group in optimiser.param_groups:
                 group["lr"] = rate(phase, epoch * steps + step, phase.epochs * steps)
-            with torch.autocast("cpu", torch.bfloat16, enabled=phase.bf16), parallel.whole_batches():
-                logits, told = whole(as_input(x.numpy(), net.config.encoding))
+            y, view, opinion = y.to(run.device), view.to(run.device), opinion.to(run.device)
+            with torch.autocast(run.device, torch.bfloat16, enabled=phase.bf16), parallel.whole_batches():
+                logits, told = whole(as_input(x.numpy(), net.config.encoding).to(run.device))
             loss = error = F.cross_entropy(logits.float(), y, label_smoothing=phase.smoothing)
             if told is not None and (how := recipe.distillation):
                 apart = F.mse_loss(told.float(), view.transpose(0, 1))

@@ -50,7 +50,7 @@ def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding
     rng : Generator
         Decides everything.
     how : Augmentation
-        How much. Of events, only length, flip and erase are used.
+        How much. Of events, speed, jitter and light are not used.
     encoding : Encoding
         Of the network.
     name : str
@@ -75,19 +75,26 @@ def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding
 
 
 def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str) -> Augmented:
-    """A part of the recording, mirrored or not, without the events of a rectangle."""
+    """A part of the recording and of the sensor, mirrored or not, without the events of a rectangle."""
     if not events.dtype.names:
         raise DataError(f"{name} has its events in bins already: they cannot be augmented")
     height, width = encoding.sensor_height, encoding.sensor_width
     kept = max(1, round(len(events) * rng.uniform(how.length, 1)))
     first = rng.integers(0, len(events) - kept + 1)
-    y, x, rows, columns = rectangle(height, width, rng, how.erase)
     events = np.array(events[first : first + kept])
-    events = events[(events["y"] < y) | (events["y"] >= y + rows) | (events["x"] < x) | (events["x"] >= x + columns)]
+    events = events[~_inside(events, *rectangle(height, width, rng, how.erase))]
+    y, x, rows, columns = part((height, width), (height, width), rng, how.area, how.aspect)
+    events = events[_inside(events, y, x, rows, columns)]
+    events["y"], events["x"] = (events["y"] - y) * height // rows, (events["x"] - x) * width // columns
     flipped = bool(rng.random() < how.flip)
     if flipped:
         events["x"] = width - 1 - events["x"]
     return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped)
+
+
+def _inside(events: NDArray, y: int, x: int, rows: int, columns: int) -> NDArray[np.bool_]:
+    """Which events are in a rectangle."""
+    return (events["y"] >= y) & (events["y"] < y + rows) & (events["x"] >= x) & (events["x"] < x + columns)
 
 
 def retime(count: int, rng: Generator, length: float, speed: float, jitter: int, least: int = 1) -> NDArray[np.int64]:
@@ -120,10 +127,19 @@ def crop(clip: Frames, rng: Generator, size: tuple[int, int], fit: str, area: fl
     """A part of the picture resized to ``size``: at least ``area`` of what ``fit`` takes, from anywhere, stretched a bit."""
     h, w = clip.shape[1:3]
     _, _, rows, columns = window((h, w), size, fit)
-    side, shape = np.sqrt(rng.uniform(area, 1)), aspect ** rng.uniform(-0.5, 0.5)
-    rows, columns = min(h, max(1, round(rows * side * shape))), min(w, max(1, round(columns * side / shape)))
-    y, x = rng.integers(0, h - rows + 1), rng.integers(0, w - columns + 1)
+    y, x, rows, columns = part((h, w), (rows, columns), rng, area, aspect)
     return resize(clip[:, y : y + rows, x : x + columns], *size)
+
+
+def part(
+    picture: tuple[int, int], whole: tuple[int, int], rng: Generator, area: float, aspect: float,
+) -> tuple[int, int, int, int]:
+    """First row, first column, rows, columns of a part of a picture: ``area`` or more of the size ``whole``, stretched a bit."""
+    side, shape = np.sqrt(rng.uniform(area, 1)), aspect ** rng.uniform(-0.5, 0.5)
+    rows, columns = (
+        min(size, max(1, round(x))) for size, x in zip(picture, (whole[0] * side * shape, whole[1] * side / shape), strict=True)
+    )
+    return int(rng.integers(0, picture[0] - rows + 1)), int(rng.integers(0, picture[1] - columns + 1)), rows, columns
 
 
 def relight(clip: Frames, rng: Generator, light: float) -> Frames:

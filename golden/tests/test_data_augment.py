@@ -101,6 +101,8 @@ def test_events():
     assert np.array_equal(one, again) and not np.array_equal(one, other) and one.shape == (4, 34, 34, 2)
     sums = [augment.augment(events, rng(seed), replace(NOTHING, length=0.7), encoding).frames.sum() for seed in range(50)]
     assert 200 < min(sums) < 230 and max(sums) > 285
+    zoomed = [augment.augment(events, rng(seed), replace(NOTHING, area=0.5), encoding).frames for seed in range(20)]
+    assert min(frames.sum() for frames in zoomed) < 250 and len({frames.tobytes() for frames in zoomed}) > 10
     everywhere = np.zeros(34 * 34, EVENT)
     everywhere["y"], everywhere["x"] = np.divmod(np.arange(34 * 34), 34)
     erased = [augment.augment(everywhere, rng(seed), replace(NOTHING, erase=0.2), encoding).frames for seed in range(50)]

@@ -1,4 +1,4 @@
-# Everything a user runs. PRESET, CLIP, N and SEED are the only settings.
+# Everything a user runs. PRESET, CLIP, N, SEED, MODEL, RECIPE and DATA are the only settings.
 PRESET ?= small
 N ?= 64
 CLIP ?=
@@ -6,7 +6,9 @@ BUILD := build
 VENV := .venv
 PYTHON ?= python3.11
 PY := $(VENV)/bin/python
-MODEL := golden/weights/svformer_nano.safetensors
+RECIPE ?= svformer-nano
+DATA ?=
+MODEL ?= golden/weights/svformer_nano.safetensors
 # System packages of a bare Debian 12: command:package
 SYSTEM := g++:g++ make:make perl:perl git:git $(PYTHON):python3 python3-config:python3-dev
 READY := $(VENV)/.installed
@@ -64,12 +66,15 @@ verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64),
 bench: $(READY) ## cycles and utilisation of each layer, mean of 16 clips on the Verilated RTL
 	$(PY) -m sim.speed --preset $(PRESET)
 
-train: $(READY) ## float training, then quantisation-aware (8 minutes on one core); writes build/train
-	$(PY) -m golden train
+train: $(READY) ## by a recipe, float, then quantisation-aware (8 minutes on one core; RECIPE=name DATA=folder); writes build/train
+	$(if $(DATA),$(PY) -m pip install -q -e .[distill])
+	$(PY) -m golden train $(RECIPE) $(if $(DATA),--data $(DATA))
 
-evaluate: $(READY) ## accuracy of float, quantised and integer model on the test split, and the baselines
-	$(PY) -m golden eval
-	$(PY) -m golden baselines
+evaluate: $(READY) ## accuracy, spikes, energy of float, quantised and integer model on the test part, and the baselines (MODEL=, DATA=)
+	$(PY) -m golden eval $(MODEL:.safetensors=_float.safetensors) $(if $(DATA),--data $(DATA)) --no-baselines
+	$(PY) -m golden eval $(MODEL:.safetensors=_qat.safetensors) $(if $(DATA),--data $(DATA)) --no-baselines
+	$(PY) -m golden eval $(MODEL) $(if $(DATA),--data $(DATA))
+	$(PY) -m golden compare $(MODEL) $(if $(DATA),--data $(DATA))
 
 verilog: $(READY) ## build/PRESET/accelerator.v
 	$(PY) -m hw verilog --preset $(PRESET) --out $(BUILD)/$(PRESET)/accelerator.v

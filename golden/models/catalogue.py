@@ -57,7 +57,7 @@ CONFIGS: dict[str, Config] = {config.name: config for config in (
     ),
     SVFormerConfig(
         name="svformer-jhmdb", encoding=replace(_SMALL, frames=2), classes=JHMDB, dims=(64, 128, 128), depths=(0, 2, 3),
-        local_stages=2, stem=(1, 1, 0), kernel=3, local_ratio=2,
+        local_stages=2, stem=(1, 1, 0), kernel=3, local_ratio=2, neuron=NeuronConfig(levels=4),
     ),
     SVFormerConfig(
         name="svformer-nmnist", classes=_names(10), dims=(32, 64), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2,

@@ -140,7 +140,8 @@ def test_pixels_through_every_kind_of_convolution():
         low, high = (0, 1) if head else (-2, 3)
         tensors[f"{layer.name}.shift"] = rng.integers(low, high, layer.channels, np.int8)
     for config in (MICRO, SMALL, BASE):
-        check_equal(ModelFile(model, tensors), replace(config, spike_words=1 << 16, u_beats=1 << 16), clips(encoding))
+        large = replace(config, spike_words=1 << 16, u_beats=1 << 16, acc_bits=24)
+        check_equal(ModelFile(model, tensors), large, clips(encoding))
 
 
 def test_everything_unsupported_is_reported_at_once(tiny):
@@ -156,7 +157,7 @@ def test_everything_unsupported_is_reported_at_once(tiny):
     tensors["head.shift"] = np.full_like(tensors["head.shift"], 3)
     del tensors["g0.q.bias"]
     tensors["extra"] = np.zeros(1, np.int8)
-    config = replace(BASE, name="tight", cores=8, u_bits=12, word=64, spike_words=64, u_beats=64, weight_rows=64)
+    config = replace(BASE, name="tight", cores=8, u_bits=12, acc_bits=24, spike_words=64, u_beats=64, weight_rows=64)
     with pytest.raises(UnsupportedError) as caught:
         compile_model(ModelFile(replace(model, layers=layers), tensors), config)
     text = str(caught.value)

@@ -20,7 +20,7 @@ MACHINE = ("dense", "depthwise", "residual", "hamming")  #: kinds of `random_gra
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("config", [MICRO, SMALL, BASE], ids=lambda c: c.name)
 def test_random_graphs_of_what_the_machine_has(config, seed):
-    large = replace(config, spike_words=1 << 16, u_beats=1 << 16, weight_rows=4096)
+    large = replace(config, spike_words=1 << 16, u_beats=1 << 16, weight_rows=4096, acc_bits=24)
     check_equal(ModelFile(*random_graph(seed, kinds=MACHINE, neurons=False)), large, clips(ENCODING))
 
 

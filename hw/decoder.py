@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +19,28 @@ class Pass(NamedTuple):
     rows: list[tuple[int, int, int]]
     shift: int
     end: bool
+
+
+class _Count(NamedTuple):
+    """Whether a word has at least one, two, three bits set, and the number of the lowest."""
+
+    one: Value
+    two: Value
+    three: Value
+    lowest: Value
+
+
+def _count(word: Value) -> _Count:
+    """A tree, which is as fast as a carry chain and gives all of it."""
+    if len(word) == 1:
+        return _Count(word, Const(0, 1), Const(0, 1), Const(0, 0))
+    half = len(word) // 2
+    low, high = _count(word[:half]), _count(word[half:])
+    return _Count(
+        low.one | high.one, low.two | high.two | (low.one & high.one),
+        low.three | high.three | (low.two & high.one) | (low.one & high.two),
+        Cat(Mux(low.one, low.lowest, high.lowest), ~low.one),
+    )
 
 
 class Decoder(wiring.Component):
@@ -64,30 +86,32 @@ class Decoder(wiring.Component):
         full = Signal()
         bits = entry.bits
 
-        # Broadcast looks at one bit a row; the bits of an entry that lie above these gate lanes only.
+        # Broadcast looks at one bit a row; the bits of an entry that lie above these gate lanes only. Whether there are bits,
+        # and whether there is at most one, is known from registers: the barrier of all slots needs it early.
         rows = bits[:c.rows_per_word]
-        rest, lowest = Signal.like(rows), Signal.like(rows)
-        m.d.comb += [rest.eq(rows & (rows - 1)), lowest.eq(rows & ~(rows - 1))]
+        some, single = Signal(), Signal()
+        left = _count(rows)
         index = Signal(clog2(c.rows_per_word))
         m.d.comb += [
-            index.eq(Cat(
-                Cat(lowest[b] for b in range(c.rows_per_word) if b >> i & 1).any() for i in range(len(index)))),
-            self.emit.eq(full & bits.any() & ~self.hold),
+            index.eq(left.lowest), self.emit.eq(full & some & ~self.hold),
             self.row.eq(entry.row | Mux(self.lanewise, 0, index)),
             self.gate.eq(Mux(self.lanewise, bits[:c.lanes], ~0)),
             self.top.eq(entry.top),
         ]
         exhausted = Signal()
         m.d.comb += [
-            exhausted.eq(full & (self.lanewise | ~rest.any()) & ~self.hold),
+            exhausted.eq(full & (self.lanewise | single) & ~self.hold),
             self.barrier.eq(exhausted & entry.last),
             self.shift.eq(entry.shift), self.end.eq(entry.end),
             self.entries.ready.eq(~full | (exhausted & (~entry.last | self.release))),
         ]
         with m.If(self.emit):
-            m.d.sync += [rows.eq(rest & ~self.lanewise.replicate(c.rows_per_word)), bits[c.rows_per_word:].eq(0)]
+            m.d.sync += [rows.eq(rows & (rows - 1)), some.eq(~single & ~self.lanewise), single.eq(~left.three)]
         with m.If(self.entries.ready):
-            m.d.sync += [full.eq(self.entries.valid), entry.eq(self.entries.payload)]
+            m.d.sync += [
+                full.eq(self.entries.valid), entry.eq(self.entries.payload), some.eq(self.entries.payload.bits.any()),
+                single.eq(~_count(self.entries.payload.bits[:c.rows_per_word]).two),
+            ]
         return m
 
     @staticmethod

@@ -69,7 +69,7 @@ class Widen(wiring.Component):
 
 
 class Narrow(wiring.Component):
-    """Cuts wide items in narrow ones: one narrow item per cycle, latency 1 cycle (ratio 1: wires).
+    """Cuts wide items in narrow ones: one narrow item per cycle and one cycle more for each wide one (ratio 1: wires).
 
     With ``short_bits``, items whose upper bits do not count can be sent.
 
@@ -105,7 +105,7 @@ class Narrow(wiring.Component):
         left = Signal(range(wide // narrow + 1))
         m.d.comb += [
             self.narrow.payload.eq(items[:narrow]), self.narrow.valid.eq(left != 0),
-            self.wide.ready.eq((left == 0) | ((left == 1) & self.narrow.ready)),
+            self.wide.ready.eq(left == 0),
         ]
         with m.If(self.wide.valid & self.wide.ready):
             m.d.sync += [items.eq(self.wide.payload), left.eq(Mux(self.short, short // narrow, wide // narrow))]

@@ -71,10 +71,11 @@ class Mover(wiring.Component):
         # Where the next word lies: an address that runs through step_stride words of a bank, then starts again in the next.
         left, addr, block, run = Signal(24), Signal(24), Signal(24), Signal(16)
         bank = Signal(clog2(c.cores))
+        more = Signal()  # left is not 0
         step, block_over = Signal(), Signal()
         m.d.comb += block_over.eq((run == 1) & ~d.space)
         with m.If(step):
-            m.d.sync += [left.eq(left - 1), addr.eq(addr + 1), run.eq(run - 1)]
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1), addr.eq(addr + 1), run.eq(run - 1)]
             with m.If(block_over):
                 m.d.sync += [run.eq(d.step_stride), bank.eq(bank + 1), addr.eq(block)]
                 with m.If(bank == c.cores - 1):
@@ -96,7 +97,7 @@ class Mover(wiring.Component):
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, here, here_bank, spike = Signal(), Signal(), Signal.like(bank), Signal(c.word)
         m.d.comb += [
-            fetch.eq(storing & (left != 0) & ~here),
+            fetch.eq(storing & more & ~here),
             self.spike_read.en.eq(fetch & ~d.space), self.spike_read.addr.eq(addr),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             narrow.short.eq(short), narrow.wide.valid.eq(here),
@@ -122,7 +123,7 @@ class Mover(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
-                    left.eq(d.count), addr.eq(d.base), block.eq(d.base), run.eq(d.step_stride), bank.eq(0),
+                    left.eq(d.count), more.eq(1), addr.eq(d.base), block.eq(d.base), run.eq(d.step_stride), bank.eq(0),
                     self.read_jobs.payload.addr.eq(self.segments.as_value().word_select(d.segment, 32) + d.offset),
                     self.read_jobs.payload.beats.eq(d.count << Mux(
                         d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits))),
@@ -136,7 +137,7 @@ class Mover(wiring.Component):
                         m.next = "STORE"
             with m.State("LOAD"):
                 m.d.comb += loading.eq(1)
-                with m.If(left == 0):
+                with m.If(~more):
                     m.d.comb += self.unit.done.eq(1)
                     m.next = "IDLE"
             with m.State("STORE"):

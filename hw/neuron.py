@@ -80,9 +80,9 @@ class Neuron(wiring.Component):
         s_pos, s_step = Signal(s_bits), Signal(s_bits)
         second = Signal()  # the second half of an integrated beat
         last = lasts(m, d, ("steps", "groups", "out_w", "out_h"))
+        at_last = Signal()  # a register, made together with step
         first_step, last_step = Signal(), Signal()
-        m.d.comb += [first_step.eq((step == 0) & (core == 0)),
-                     last_step.eq((step == last["steps"]) & (core == c.cores - 1))]
+        m.d.comb += [first_step.eq((step == 0) & (core == 0)), last_step.eq(at_last & (core == c.cores - 1))]
 
         available, take = Signal(), Signal()
         chosen = Signal(data.ArrayLayout(signed(c.acc_bits), c.neuron_lanes))
@@ -106,8 +106,10 @@ class Neuron(wiring.Component):
                     m.d.comb += self.results[i].ready.eq(self.taken)
         final = Signal()
         with m.If(self.start):
-            m.d.sync += [busy.eq(1), beat.eq(0), core.eq(0), step.eq(0), group.eq(0), ox.eq(0), oy.eq(0), second.eq(0),
-                         u_pos.eq(0), u_time.eq(0), s_pos.eq(0), s_step.eq(0)]
+            m.d.sync += [
+                busy.eq(1), beat.eq(0), core.eq(0), step.eq(0), at_last.eq(d.steps == 1), group.eq(0), ox.eq(0), oy.eq(0),
+                second.eq(0), u_pos.eq(0), u_time.eq(0), s_pos.eq(0), s_step.eq(0),
+            ]
         with m.If(take):
             m.d.sync += second.eq(halves & ~second)
             with m.If(~halves | second):
@@ -115,9 +117,11 @@ class Neuron(wiring.Component):
             with m.If(last_beat):
                 m.d.sync += [beat.eq(0), core.eq(core + 1), u_time.eq(u_time + d.u_step)]
                 with m.If(core == c.cores - 1):
-                    m.d.sync += [core.eq(0), step.eq(step + 1), s_step.eq(s_step + d.dst_words)]
-                    with m.If(step == last["steps"]):
-                        m.d.sync += [step.eq(0), group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
+                    m.d.sync += [core.eq(0), step.eq(step + 1), at_last.eq(step + 1 == last["steps"]),
+                                 s_step.eq(s_step + d.dst_words)]
+                    with m.If(at_last):
+                        m.d.sync += [step.eq(0), at_last.eq(d.steps == 1), group.eq(group + 1), u_time.eq(u_pos),
+                                     s_step.eq(s_pos)]
                         with m.If(group == last["groups"]):
                             m.d.sync += [
                                 group.eq(0), ox.eq(ox + 1), u_pos.eq(u_pos + d.u_pos_stride), u_time.eq(u_pos + d.u_pos_stride),

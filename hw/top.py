@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, PureInterface, connect, flipped
 
 from golden.spec.config import Config
+from golden.spec.descriptor import Opcode
 from golden.spec.registers import ADDRESS_BITS
 from hw.axi import Axi, AxiLite
 from hw.control import Control
@@ -19,8 +20,8 @@ from hw.scratchpad import Scratchpad
 class Accelerator(wiring.Component):
     """Control side, LINEAR unit, Hamming engine and the memories between them.
 
-    One unit runs at a time, so the ports of the memories are shared without arbitration: a unit that does not run drives
-    no enable. Only the loader writes while others run; the compiler keeps its regions apart from theirs.
+    One unit runs at a time, so the ports of the memories are shared without arbitration. Only the loader writes while others
+    run, never while HAMMING does; the compiler keeps its regions apart from theirs.
 
     Ports
     -----
@@ -62,29 +63,28 @@ class Accelerator(wiring.Component):
         for name in ("adds", "results", "busy", "starved", "blocked", "saturations"):
             m.d.comb += getattr(control, name).eq(getattr(linear, name))
 
-        def share_read(port: PureInterface, users: list[PureInterface]) -> None:
-            """The user that enables reads; all see the data."""
-            for user in users:
-                m.d.comb += user.data.eq(port.data)
-                with m.If(user.en):
-                    m.d.comb += [port.addr.eq(user.addr), port.en.eq(1)]
+        def share(port: PureInterface, users: dict[Opcode, PureInterface]) -> None:
+            """The port is the unit's whose descriptor runs: known long before it says what it wants. All see the data."""
+            for name, member in port.signature.members.items():
+                if member.flow == Out:
+                    m.d.comb += [getattr(user, name).eq(getattr(port, name)) for user in users.values()]
+                    continue
+                with m.Switch(control.descriptor.opcode):
+                    for opcode, user in users.items():
+                        with m.Case(int(opcode)):
+                            m.d.comb += getattr(port, name).eq(getattr(user, name))
 
-        share_read(scratchpad.read, [control.spike_read, linear.read, hamming.read])
-        share_read(scratchpad.u_read, [control.u_read, linear.u_read])
-        share_read(params_out, [linear.params, hamming.params])
-        for user in (control.spike_write, linear.write):
-            with m.If(user.mask.any()):
-                m.d.comb += [scratchpad.write.bank.eq(user.bank), scratchpad.write.addr.eq(user.addr),
-                             scratchpad.write.data.eq(user.data), scratchpad.write.mask.eq(user.mask)]
-        for user in (control.u_write, linear.u_write):
-            with m.If(user.en):
-                m.d.comb += [scratchpad.u_write.en.eq(1), scratchpad.u_write.addr.eq(user.addr),
-                             scratchpad.u_write.data.eq(user.data)]
-        for user in (control.param_write, hamming.param_write):
-            with m.If(user.en):
-                m.d.comb += [params_in.en.eq(1), params_in.addr.eq(user.addr), params_in.data.eq(user.data)]
-        for user in (control.weight_write, hamming.weights):
-            with m.If(user.en):
-                m.d.comb += [linear.weights.en.eq(1), linear.weights.bank.eq(user.bank), linear.weights.row.eq(user.row),
-                             linear.weights.data.eq(user.data)]
+        share(scratchpad.read, {
+            Opcode.LINEAR: linear.read, Opcode.HAMMING: hamming.read, Opcode.STORE: control.spike_read,
+        })
+        share(scratchpad.write, {Opcode.LINEAR: linear.write, Opcode.LOAD: control.spike_write})
+        share(scratchpad.u_read, {Opcode.LINEAR: linear.u_read, Opcode.STORE: control.u_read})
+        share(scratchpad.u_write, {Opcode.LINEAR: linear.u_write, Opcode.LOAD: control.u_write})
+        share(params_out, {Opcode.LINEAR: linear.params, Opcode.HAMMING: hamming.params})
+        for port, writers in (
+            (params_in, (control.param_write, hamming.param_write)), (linear.weights, (control.weight_write, hamming.weights)),
+        ):
+            for writer in writers:
+                with m.If(writer.en):
+                    m.d.comb += [getattr(port, name).eq(getattr(writer, name)) for name in writer.signature.members]
         return m

@@ -66,8 +66,9 @@ CONFIGS: dict[str, Config] = {config.name: config for config in (
         ),
     ),
     SpikeVideoFormerConfig(
-        name="spikevideoformer-jhmdb", encoding=_SMALL, classes=JHMDB, dims=(64, 64, 128), depths=(1, 1, 2), strides=(1, 2, 2),
-        conv_stages=2, stem=1, kernel=5, conv_ratio=2, ratio=2, heads=2,
+        name="spikevideoformer-jhmdb", encoding=replace(_SMALL, frames=2), classes=JHMDB, dims=(64, 128, 128), depths=(0, 1, 1),
+        strides=(1, 2, 1), conv_stages=2, stem=1, kernel=3, separable_ratio=1, conv_ratio=1, ratio=1, heads=2,
+        attention=AttentionConfig(rep=True), neuron=NeuronConfig(levels=4),
     ),
 )}
 

@@ -27,7 +27,7 @@ class Control(wiring.Component):
 
     While ``flush`` is high (whenever no program runs) the compute units are to be held in reset. The loader may write
     weights and parameters while LINEAR runs (the compiler sees to it that they are others), never while HAMMING runs.
-    Spike and residual ports are used only while LOAD or STORE runs; memory must hold its output while ``en`` is low.
+    Spike and residual ports are used only while LOAD or STORE runs.
 
     Ports
     -----

@@ -30,10 +30,9 @@ class Moves:
 class Mover(wiring.Component):
     """Copies ``count`` spike words or residual beats; one AXI beat per cycle, and about 10 cycles and a memory latency.
 
-    STORE takes one more cycle for each word, so that nothing leads from the bus to the scratchpad's address in one cycle.
+    STORE takes two or three more cycles for each word, so that no path leads from the bus to the scratchpad and back.
 
     Consecutive spike words fill ``step_stride`` words of each bank in turn, so that a bank holds its core's time steps.
-    A read port's memory must hold its data while ``en`` is low: a word that STORE has read waits there.
 
     Ports
     -----
@@ -93,23 +92,26 @@ class Mover(wiring.Component):
             self.u_write.addr.eq(addr), self.u_write.data.eq(widen.wide.payload), self.u_write.en.eq(put & d.space),
         ]
 
-        # STORE: a word waits at the memory's output until the gearbox takes it.
+        # STORE: a word is read, waits in registers (memory is slow) and there until the gearbox takes it.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
-        fetch, here, here_bank, spike = Signal(), Signal(), Signal.like(bank), Signal(c.word)
+        fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
+        here_bank, spikes, beat = Signal.like(bank), Signal.like(self.spike_read.data), Signal.like(self.u_read.data)
         m.d.comb += [
-            fetch.eq(storing & more & ~here),
+            fetch.eq(storing & more & ~coming & ~here),
             self.spike_read.en.eq(fetch & ~d.space), self.spike_read.addr.eq(addr),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             narrow.short.eq(short), narrow.wide.valid.eq(here),
-            spike.eq(self.spike_read.data.as_value().word_select(here_bank, c.word)),
-            narrow.wide.payload.eq(Mux(d.space, self.u_read.data, spike)),
+            spike.eq(spikes.as_value().word_select(here_bank, c.word)), narrow.wide.payload.eq(Mux(d.space, beat, spike)),
             self.write_data.payload.eq(narrow.narrow.payload), self.write_data.valid.eq(narrow.narrow.valid),
             narrow.narrow.ready.eq(self.write_data.ready),
         ]
+        m.d.sync += coming.eq(fetch)
+        with m.If(fetch):
+            m.d.sync += here_bank.eq(bank)
         with m.If(narrow.wide.ready):
             m.d.sync += here.eq(0)
-        with m.If(fetch):
-            m.d.sync += [here.eq(1), here_bank.eq(bank)]
+        with m.If(coming):
+            m.d.sync += [here.eq(1), spikes.eq(self.spike_read.data), beat.eq(self.u_read.data)]
 
         m.d.comb += [
             step.eq(put | fetch),

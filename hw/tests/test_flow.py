@@ -79,3 +79,11 @@ def test_small_stays_within_its_budget() -> None:
     report = pnr.place_and_route(SMALL, ECP5, ROOT / "build/small/pnr/lfe5u-25f", megahertz=100, seed=1, route=False)["synthesis"]
     assert report["luts"] <= TABLES and report["memories"] <= MEMORIES, f"{report['luts']} tables, {report['memories']} memories"
     assert not [x for x in report["cells"] if "MULT" in x]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, device in DEVICES.items() if device.place])
+def test_every_chip_can_be_placed_and_routed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pnr, "Accelerator", Counter)
+    route = pnr.place_and_route(SMALL, DEVICES[name], tmp_path, megahertz=20, seed=1)["route"]
+    assert 20 < route["mhz"] < 1000 and route["critical_path"]

@@ -140,7 +140,7 @@ class Walker(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
-                    oy.eq(0), ox.eq(0), group.eq(0), step.eq(0), iy0.eq(-d.padding), ix0.eq(-d.padding),
+                    oy.eq(0), ox.eq(0), group.eq(0), step.eq(0), iy0.eq(-d.padding_y), ix0.eq(-d.padding),
                     at_oy.eq(d.origin), at_ox.eq(d.origin), at_step.eq(d.origin), group_row.eq(0),
                 ]
                 m.d.sync += search_first
@@ -271,7 +271,7 @@ class Walker(wiring.Component):
                         range(len(taps)), range(d["words"]))
         for oy, ox, group, step, number, tap, word in loops:
             (exponent, slice_), (ky, kx) = passes[number], taps[tap]
-            iy, ix = oy * d["stride"] - d["padding"] + ky, ox * d["stride"] - d["padding"] + kx
+            iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
             inside = 0 <= iy < d["in_h"] and 0 <= ix < d["in_w"]
             lane_group = d["first_group"] + group
             addr = (d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]

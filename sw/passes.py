@@ -9,7 +9,7 @@ import numpy as np
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
-from golden.spec.model import HEAD, INPUT, SDHA, Layer, Model
+from golden.spec.model import HEAD, INPUT, SDHA, SOFT, Layer, Model
 from sw import packing
 from sw.packing import Array, Bytes, round_up
 
@@ -180,7 +180,7 @@ def attention_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], c
         part = slice(first, first + width)
         passes.append(Pass(
             Opcode.HAMMING, layer.name,
-            {**heads, "k_src": offset, "v_src": offset, "width": width, "bank_tokens": h * w * source.steps, "param_beats": beats,
+            {**heads, "bank_mask": (1 << config.cores) - 1, "k_src": offset, "v_src": offset, "width": width, "bank_tokens": h * w * source.steps, "param_beats": beats,
              "head_mask": (width - 1) & ~(head - 1) if width > head else 0},
             {"k_src": layer.inputs[1], "v_src": layer.inputs[2]},
             parameters=packing.pack_parameters(bias[part], shift[part], config.lanes), rows=rows, beats=beats,
@@ -207,7 +207,7 @@ def _walk(layer: Layer, shapes: Mapping[str, Shape], source: SpikeTensor, kernel
         "out_h": 1 if layer.op == HEAD else layer.out_size(source.shape[1]),
         "out_w": 1 if layer.op == HEAD else layer.out_size(source.shape[2]),
         "in_h": source.shape[1], "in_w": source.shape[2], "kernel_h": kernel[0], "kernel_w": kernel[1],
-        "stride": stride, "padding": padding, "steps": source.steps, "planes": source.planes,
+        "stride": stride, "padding": padding, "padding_y": padding, "steps": source.steps, "planes": source.planes,
         "origin": -padding * (source.y_stride + source.x_stride), "x_stride": source.x_stride, "y_stride": source.y_stride,
         "ox_stride": stride * source.x_stride, "oy_stride": stride * source.y_stride,
         "step_stride": source.step_words, "plane_stride": source.words,
@@ -224,6 +224,8 @@ def _neuron(layer: Layer, shapes: Mapping[str, Shape], config: Config) -> dict[s
         "residual": int(bool(layer.residual)), "u_write": int(bool(layer.u_out)), "fire": int(bool(layer.spike_out)),
         "integrate": int(layer.op == HEAD), "theta": layer.theta if layer.spike_out else 0,
         "dst_words": words if layer.spike_out else 0, "dst_pos_stride": t // config.cores * words if layer.spike_out else 0,
+        "leak": layer.leak, "soft": int(layer.reset == SOFT), "out_planes": layer.levels.bit_length(), "levels": layer.levels,
+        "step_shift": layer.spacing.bit_length() - 1 if layer.levels > 1 else 0, "bank_mask": (1 << config.cores) - 1,
         "u_step": step if residual else 0, "u_pos_stride": t * step if residual else 0,
     }
 

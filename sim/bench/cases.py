@@ -244,13 +244,14 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     fields: dict[str, Any] = {
         "lanewise": lanewise, "shared_taps": head, "residual": residual, "u_write": u_write, "fire": fire, "integrate": integrate,
         "weight_base": weight_base, "param_base": param_base, "out_h": out_h, "out_w": out_w, "in_h": in_h, "in_w": in_w,
-        "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": stride, "padding": padding, "groups": groups, "steps": steps,
+        "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": stride, "padding": padding, "padding_y": padding,
+        "groups": groups, "steps": steps,
         "words": words, "planes": planes, "slices": slices, "origin": base + first_word - padding * (x_stride + y_stride),
         "x_stride": x_stride, "y_stride": y_stride, "ox_stride": stride * x_stride, "oy_stride": stride * y_stride,
         "step_stride": step_stride, "plane_stride": in_words, "slice_words": taps * words,
         "mask_low": mask_low, "mask_high": mask_high, "first_group": first_group, "spike_dst": spike_dst, "dst_words": dst_words,
         "dst_pos_stride": steps * dst_words, "u_src": u_src, "u_dst": u_dst, "u_step": u_step, "u_pos_stride": t_steps * u_step,
-        "theta": theta,
+        "theta": theta, "leak": 8, "out_planes": 1, "levels": 1, "bank_mask": (1 << c.cores) - 1,
     }
     values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
     if lanewise:
@@ -337,7 +338,7 @@ def hamming(rng: np.random.Generator, c: Config) -> Case:
         "dot": dot, "weight_base": weight_base, "param_base": param_base, "slices": slices, "slice_words": words,
         "step_stride": step_stride, "plane_stride": total_words, "mask_low": mask_low,
         "mask_high": (mask_low + width - 1) % c.word, "k_src": k_base + first_word, "v_src": v_base + first_word, "width": width,
-        "head_mask": head_mask, "bank_tokens": bank_tokens, "words": words,
+        "head_mask": head_mask, "bank_tokens": bank_tokens, "words": words, "bank_mask": (1 << c.cores) - 1,
     }
     values = decode(encode(Opcode.HAMMING, {name: int(value) for name, value in fields.items()}))
     name = (f"width {width} at {mask_low} heads of {head} tokens {tokens} slices {slices} density {density_k} {density_v} "

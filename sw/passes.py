@@ -180,7 +180,8 @@ def attention_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], c
         part = slice(first, first + width)
         passes.append(Pass(
             Opcode.HAMMING, layer.name,
-            {**heads, "bank_mask": (1 << config.cores) - 1, "k_src": offset, "v_src": offset, "width": width, "bank_tokens": h * w * source.steps, "param_beats": beats,
+            {**heads, "bank_mask": (1 << config.cores) - 1, "k_src": offset, "v_src": offset, "width": width,
+             "bank_tokens": h * w * source.steps, "param_beats": beats,
              "head_mask": (width - 1) & ~(head - 1) if width > head else 0},
             {"k_src": layer.inputs[1], "v_src": layer.inputs[2]},
             parameters=packing.pack_parameters(bias[part], shift[part], config.lanes), rows=rows, beats=beats,

@@ -89,7 +89,8 @@ class Config:
 
         for field, low, high in (
             ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
-            ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24), ("taps", 1, 16), ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
+            ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24), ("taps", 1, 16),
+            ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
             ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14),
             ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
         ):
@@ -101,7 +102,8 @@ class Config:
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
         check(self.word >= self.lanes, f"word = {self.word} < lanes = {self.lanes}")
         check(self.issue <= self.word, f"issue = {self.issue} > word = {self.word}")
-        check(max(self.sharing, self.taps) <= self.issue, f"sharing = {self.sharing} or taps = {self.taps} > issue = {self.issue}")
+        check(max(self.sharing, self.taps) <= self.issue,
+              f"sharing = {self.sharing} or taps = {self.taps} > issue = {self.issue}")
         check(self.lanes >= self.neuron_lanes, f"lanes = {self.lanes} < neuron_lanes = {self.neuron_lanes}")
         check(self.head_max >= self.lanes, f"head_max = {self.head_max} < lanes = {self.lanes}")
         check(self.ham_tokens >= self.cores, f"ham_tokens = {self.ham_tokens} < cores = {self.cores}")
@@ -154,18 +156,18 @@ class Config:
 
 MICRO = Config(
     name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
-    spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32, sharing=1, sum_bits=20, taps=1,
-    acc_bits=20, count_bits=12,
+    spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
+    sharing=1, sum_bits=20, taps=1, acc_bits=20, count_bits=12,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
-    spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64, sharing=2, sum_bits=20, taps=1,
-    acc_bits=20, count_bits=12,
+    spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
+    sharing=2, sum_bits=20, taps=1, acc_bits=20, count_bits=12,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=32, ham_tokens=16, axi_bits=64,
-    spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128, sharing=4, sum_bits=22, taps=1,
-    acc_bits=22,
+    spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128,
+    sharing=4, sum_bits=22, taps=1, acc_bits=22,
 )
 PRESETS = {c.name: c for c in (MICRO, SMALL, BASE)}
 

@@ -71,7 +71,7 @@ _FIELDS = (
     Field("out_planes", 13, 24, 4, "neuron: bit planes of the output spike tensor"),
     Field("levels", 14, 24, 4, "neuron: largest spike value"),
     Field("step_shift", 15, 24, 5, "neuron: log2 of the distance of thresholds"),
-    Field("bank_mask", 26, 16, 16, "cores whose time steps take part (bit i: core i): HAMMING reads no others, LINEAR writes no others"),
+    Field("bank_mask", 26, 16, 16, "time steps of cores that take part (bit i: core i): HAMMING reads, LINEAR writes no others"),
     Field("weight_addr", 2, 0, 32, "offset of the weight image in segment 0, multiple of 64"),
     Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue; multiple of issue, 0 for none"),
     Field("weight_base", 4, 0, 16, "bank row of the first image row, a multiple of word/issue; LINEAR reads it, HAMMING writes"),

@@ -30,6 +30,7 @@ class Augmentation:
     jitter: int = 1  #: frames by which a frame is early or late, at most
     light: float = 0.3  #: most that brightness and contrast change, as share
     erase: float = 0.2  #: most of the picture that is erased, as share of its area
+    turn: float = 0.0  #: degrees that a recording of events is turned about the sensor's middle, at most
 
 
 class Augmented(NamedTuple):
@@ -75,7 +76,7 @@ def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding
 
 
 def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str) -> Augmented:
-    """A part of the recording and of the sensor, mirrored or not, without the events of a rectangle."""
+    """A part of the recording and of the sensor, turned, mirrored or not, without the events of a rectangle."""
     if not events.dtype.names:
         raise DataError(f"{name} has its events in bins already: they cannot be augmented")
     height, width = encoding.sensor_height, encoding.sensor_width
@@ -83,6 +84,8 @@ def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding
     first = rng.integers(0, len(events) - kept + 1)
     events = np.array(events[first : first + kept])
     events = events[~_inside(events, *rectangle(height, width, rng, how.erase))]
+    if how.turn:
+        events = turn(events, np.radians(rng.uniform(-how.turn, how.turn)), height, width)
     y, x, rows, columns = part((height, width), (height, width), rng, how.area, how.aspect)
     events = events[_inside(events, y, x, rows, columns)]
     events["y"], events["x"] = (events["y"] - y) * height // rows, (events["x"] - x) * width // columns
@@ -90,6 +93,17 @@ def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding
     if flipped:
         events["x"] = width - 1 - events["x"]
     return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped)
+
+
+def turn(events: NDArray, angle: float, height: int, width: int) -> NDArray:
+    """Events turned about the middle of the sensor by ``angle`` (radians, from x towards y), without those that leave it."""
+    y, x = events["y"] - (height - 1) / 2, events["x"] - (width - 1) / 2
+    rows = np.rint(np.cos(angle) * y + np.sin(angle) * x + (height - 1) / 2).astype(np.int64)
+    columns = np.rint(np.cos(angle) * x - np.sin(angle) * y + (width - 1) / 2).astype(np.int64)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    events = events[inside]
+    events["y"], events["x"] = rows[inside], columns[inside]
+    return events
 
 
 def _inside(events: NDArray, y: int, x: int, rows: int, columns: int) -> NDArray[np.bool_]:

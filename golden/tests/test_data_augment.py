@@ -112,6 +112,14 @@ def test_events():
         augment.augment(np.zeros((4, 2, 34, 34), int), rng(), NOTHING, encoding)
 
 
+def test_events_turn_about_the_middle():
+    events = np.zeros(3, EVENT)
+    events["x"], events["y"] = [0, 4, 2], [1, 2, 2]
+    turned = augment.turn(events, np.pi / 2, 5, 5)  # what lies right of the middle comes below it
+    assert list(zip(turned["x"], turned["y"], strict=True)) == [(3, 0), (2, 4), (2, 2)]
+    assert len(augment.turn(events, np.pi / 4, 3, 5)) < 3, "what leaves the sensor is left out"
+
+
 def test_light_keeps_the_order_of_pixels():
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     means = []

@@ -16,6 +16,8 @@ from golden.encoding import DataError, Frames, prepare, resize, sample, tone, wi
 from golden.spec.encoding import EVENTS, Encoding
 
 Generator = np.random.Generator
+Box = tuple[float, float, float, float]  #: first row, first column, rows, columns of a part, as shares of the picture
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Augmented(NamedTuple):
     frames: Frames  #: ready for `golden.encoding.encode`, as `prepare` makes them
     at: NDArray[np.int64]  #: [T], which of the clip's frames each is; of events, the bin
     flipped: bool  #: left and right have changed places
+    box: Box  #: part of the picture, before it was flipped
 
 
 def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str = "a clip") -> Augmented:
@@ -68,11 +71,11 @@ def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding
     at = retime(len(clip), rng, how.length, how.speed, how.jitter, -(-encoding.timesteps // 4))
     at = at[sample(len(at), encoding)]
     frames = tone(clip[at], encoding)
-    frames = crop(frames, rng, (encoding.height, encoding.width), encoding.fit, how.area, how.aspect)
+    frames, box = crop(frames, rng, (encoding.height, encoding.width), encoding.fit, how.area, how.aspect)
     flipped = bool(rng.random() < how.flip)
     frames = frames[:, :, ::-1] if flipped else frames
     frames = relight(frames, rng, how.light)
-    return Augmented(erase(frames, rng, how.erase), at, flipped)
+    return Augmented(erase(frames, rng, how.erase), at, flipped, box)
 
 
 def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str) -> Augmented:
@@ -92,7 +95,7 @@ def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding
     flipped = bool(rng.random() < how.flip)
     if flipped:
         events["x"] = width - 1 - events["x"]
-    return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped)
+    return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped, WHOLE)
 
 
 def turn(events: NDArray, angle: float, height: int, width: int) -> NDArray:
@@ -137,12 +140,14 @@ def retime(count: int, rng: Generator, length: float, speed: float, jitter: int,
     return np.sort(np.clip(at, 0, count - 1))
 
 
-def crop(clip: Frames, rng: Generator, size: tuple[int, int], fit: str, area: float, aspect: float) -> Frames:
+def crop(
+    clip: Frames, rng: Generator, size: tuple[int, int], fit: str, area: float, aspect: float,
+) -> tuple[Frames, Box]:
     """A part of the picture resized to ``size``: at least ``area`` of what ``fit`` takes, from anywhere, stretched a bit."""
     h, w = clip.shape[1:3]
     _, _, rows, columns = window((h, w), size, fit)
     y, x, rows, columns = part((h, w), (rows, columns), rng, area, aspect)
-    return resize(clip[:, y : y + rows, x : x + columns], *size)
+    return resize(clip[:, y : y + rows, x : x + columns], *size), (y / h, x / w, rows / h, columns / w)
 
 
 def part(

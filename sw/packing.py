@@ -124,18 +124,19 @@ def join_broadcast_rows(rows: Array, groups: int, slices: int, kernel: tuple[int
     return join_slices(patterns.transpose(1, 0, 4, 3, 2).reshape(slices, groups * lanes, -1, *kernel))
 
 
-def lanewise_rows(w: Array, lanes: int) -> Bytes:
-    """Weight rows ``g*taps + tap`` of a depthwise [O, 1, KH, KW] as bit patterns [n, lanes]."""
+def lanewise_rows(w: Array, lanes: int, slices: int = 1) -> Bytes:
+    """Weight rows ``(g*slices + s)*taps + tap`` of a depthwise [O, 1, KH, KW] as bit patterns [n, lanes]."""
     o, _, kh, kw = w.shape
     padded = np.zeros((round_up(o, lanes), kh * kw), np.int32)
     padded[:o] = w.reshape(o, -1)
-    return weight_slices(padded, 1)[0].reshape(-1, lanes, kh * kw).transpose(0, 2, 1).reshape(-1, lanes)
+    patterns = weight_slices(padded, slices).reshape(slices, -1, lanes, kh * kw)
+    return patterns.transpose(1, 0, 3, 2).reshape(-1, lanes)  # [g, s, tap, lane]
 
 
-def join_lanewise_rows(rows: Array, groups: int, kernel: tuple[int, int]) -> NDArray[np.int32]:
+def join_lanewise_rows(rows: Array, groups: int, kernel: tuple[int, int], slices: int = 1) -> NDArray[np.int32]:
     """Weights [O, 1, KH, KW], padding included: the inverse of `lanewise_rows`."""
-    patterns = rows.reshape(groups, kernel[0] * kernel[1], -1).transpose(0, 2, 1)
-    return join_slices(patterns.reshape(1, -1, 1, *kernel))
+    patterns = rows.reshape(groups, slices, kernel[0] * kernel[1], -1).transpose(1, 0, 3, 2)
+    return join_slices(patterns.reshape(slices, -1, 1, *kernel))
 
 
 def pack_parameters(bias: Array, shift: Array, lanes: int) -> Bytes:

@@ -16,6 +16,7 @@ from golden.integer import network, ops
 from golden.spec import descriptor, registers
 from golden.spec.config import Config
 from golden.spec.descriptor import DescriptorError, Opcode
+from golden.spec.model import HARD, SOFT
 from golden.spec.registers import REGISTERS, ErrorCode
 from sw import packing
 from sw.device.base import Device
@@ -25,6 +26,7 @@ from sw.packing import Array, Bytes
 Fields = dict[str, int]
 
 MEMORY_BYTES = 1 << 26
+CHUNK = 1 << 24  #: bits of input that are laid out at a time
 
 
 def reference(source: ModelFile, clip: Array) -> dict[str, Array]:
@@ -239,81 +241,104 @@ class GoldenDevice(Device):
 
     def _linear(self, d: Fields) -> None:
         c = self.config
-        groups, slices = d["groups"], d["slices"]
-        kernel = (d["kernel_h"], d["kernel_w"])
-        stored = (1, 1) if d["shared_taps"] else kernel
-        per_slice = stored[0] * stored[1] * d["words"]
-        count = groups * per_slice * (1 if d["lanewise"] else slices * c.word)
-        if d["slice_words"] != per_slice or not count or not d["stride"] or not d["planes"] or not d["in_h"] * d["in_w"]:
+        if d["slice_words"] != d["words"] * (1 if d["shared_taps"] else d["kernel_h"] * d["kernel_w"]):
             raise _Stop(ErrorCode.DESCRIPTOR)
-        rows = self._weights[self._bank_rows(d, np.arange(count))]
-        if d["lanewise"]:
-            low = d["first_group"] * c.lanes
-            words = -(-(low + groups * c.lanes) // c.word)
-            x = self._gather(d, words)[..., low : low + groups * c.lanes]
-            w = packing.join_lanewise_rows(rows, groups, stored)
-        else:
-            x = self._gather(d, d["words"])
-            x[..., : d["mask_low"]] = 0
-            x[..., (d["words"] - 1) * c.word + d["mask_high"] + 1 :] = 0
-            w = np.broadcast_to(packing.join_broadcast_rows(rows, groups, slices, stored),
-                                (groups * c.lanes, x.shape[3], *kernel))
-        if min(x.shape[1] + 2 * d["padding"] - kernel[0], x.shape[2] + 2 * d["padding"] - kernel[1]) < 0:
-            raise _Stop(ErrorCode.DESCRIPTOR)
-        acc = ops.conv(x, w, d["stride"], d["padding"])
-        if acc.shape[1:3] != (d["out_h"], d["out_w"]):
-            raise _Stop(ErrorCode.DESCRIPTOR)
-        self._adds = ops.synaptic_operations(x, kernel, d["stride"], d["padding"], 1 if d["lanewise"] else groups * slices)
+        acc = np.zeros((d["out_h"] * d["out_w"], d["steps"] * c.cores, d["groups"] * c.lanes), np.int32)
         self._results = acc.size // c.lanes
+        if d["in_h"] * d["in_w"]:  # else no tap is inside, and no weight is read
+            rows_per_word = 1 if d["lanewise"] else c.word
+            rows = self._weights[self._bank_rows(d, np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word))]
+            words = -(-(d["first_group"] + d["groups"]) * c.lanes // c.word) if d["lanewise"] else d["words"]
+            chunk = max(1, CHUNK // (d["kernel_h"] * d["kernel_w"] * d["planes"] * d["steps"] * c.cores * words * c.word))
+            for first in range(0, len(acc), chunk):
+                x = self._gather(d, np.arange(first, min(first + chunk, len(acc))), words)
+                acc[first : first + chunk] = (self._lanewise if d["lanewise"] else self._broadcast)(d, x, rows)
         self._neuron(d, acc)
 
-    def _gather(self, d: Fields, words: int) -> Bytes:
-        """Input [T, in_h, in_w, words * word] out of the banks, planes put together."""
-        y, x, k, p, w = np.ix_(
-            np.arange(d["in_h"]) + d["padding"], np.arange(d["in_w"]) + d["padding"], np.arange(d["steps"]),
-            np.arange(d["planes"]), np.arange(words),
-        )
-        address = d["origin"] + y * d["y_stride"] + x * d["x_stride"] + k * d["step_stride"] + p * d["plane_stride"] + w
-        bits = self._banks[:, self._within(address, self.config.spike_words)]  # [core, y, x, k, p, w, bit]
+    def _lanewise(self, d: Fields, x: Bytes, rows: Bytes) -> Array:
+        """Accumulators [place, t, channel] where each channel of x [place, t, tap, channel] has weights of its own."""
+        low, channels = d["first_group"] * self.config.lanes, d["groups"] * self.config.lanes
+        x = x[..., low : low + channels]
+        self._adds += int(ops.bit_count(x).sum(dtype=np.int64)) * d["slices"]
+        w = packing.join_lanewise_rows(rows, d["groups"], (1, d["slice_words"]), d["slices"])[:, 0, 0]
+        acc = np.zeros((*x.shape[:2], channels), np.int32)
+        for tap in range(x.shape[2]):
+            acc += x[:, :, tap] * w[:, 0 if d["shared_taps"] else tap]
+        return acc
+
+    def _broadcast(self, d: Fields, x: Bytes, rows: Bytes) -> Array:
+        """Accumulators [place, t, channel] where every output channel sees all channels of x [place, t, tap, channel]."""
+        word = self.config.word
+        x[..., : d["mask_low"]] = 0
+        x[..., (d["words"] - 1) * word + d["mask_high"] + 1 :] = 0
+        self._adds += int(ops.bit_count(x).sum(dtype=np.int64)) * d["groups"] * d["slices"]
+        seen: Array = x.sum(axis=2, keepdims=True, dtype=np.int32) if d["shared_taps"] else x
+        w = packing.join_broadcast_rows(rows, d["groups"], d["slices"], (1, d["slice_words"] // d["words"]))  # [O, I, 1, taps]
+        matrix = w[:, :, 0].transpose(0, 2, 1).reshape(len(w), -1, 1, 1)
+        return ops.conv(seen.reshape(-1, 1, 1, matrix.shape[1]), matrix).reshape(*x.shape[:2], len(w))
+
+    def _gather(self, d: Fields, places: Array, words: int) -> Bytes:
+        """What output places read, planes put together, [place, t, tap, words * word]; 0 where a tap is outside the input."""
+        c = self.config
+        oy, ox = (places // d["out_w"])[:, None], (places % d["out_w"])[:, None]
+        ky, kx = np.arange(d["kernel_h"]).repeat(d["kernel_w"]), np.tile(np.arange(d["kernel_w"]), d["kernel_h"])
+        iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
+        inside = (iy >= 0) & (iy < d["in_h"]) & (ix >= 0) & (ix < d["in_w"])
+        start = d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
+        k, p, w = np.ix_(np.arange(d["steps"]), np.arange(d["planes"]), np.arange(words))
+        within = k * d["step_stride"] + p * d["plane_stride"] + w
+        address = np.where(inside, start, 0)[..., None, None, None] + np.where(inside[..., None, None, None], within, 0)
+        bits = self._banks[:, self._within(address, c.spike_words)]  # [core, place, tap, k, plane, word, bit]
         weights = (1 << np.arange(d["planes"])).astype(np.uint8)
-        values = np.einsum("cyxkpwb,p->kcyxwb", bits, weights)
-        return values.reshape(d["steps"] * self.config.cores, d["in_h"], d["in_w"], words * self.config.word)
+        values = np.einsum("caxkpwb,p->akcxwb", bits, weights) * inside[:, None, None, :, None, None].astype(np.uint8)
+        return values.reshape(len(places), d["steps"] * c.cores, len(ky), words * c.word)
 
     def _neuron(self, d: Fields, acc: NDArray[np.int32]) -> None:
+        """From accumulators [place, t, channel] to residual values, spikes and logits."""
         c = self.config
         beats = d["groups"] * c.beats
         entries = self._params[self._within(d["param_base"] + np.arange(beats), c.param_beats)]
         bias, shift = packing.unpack_parameters(np.ascontiguousarray(entries).reshape(-1).view(np.uint8))
-        t, h, w, channels = acc.shape
-        every_step = np.broadcast_to(bias, (t, 1, 1, channels)).copy()
-        if d["integrate"]:
-            every_step[1:] = 0  # a sum over time gets its bias once
-        y: Array = ops.affine(acc, every_step, shift)
+        places, steps, _ = acc.shape
         first = d["first_group"] * c.beats
         if d["integrate"]:
-            logits = y.sum(axis=(0, 1, 2)).astype("<i4")
+            y: Array = ops.affine(acc, np.where(np.arange(steps)[:, None] == 0, bias, 0), shift)  # its bias only once
             index = self._within(d["u_dst"] + 2 * first + np.arange(2 * beats), c.u_beats)
-            self._u[index] = logits.view("<i2").reshape(2 * beats, -1)
+            self._u[index] = y.sum(axis=(0, 1)).astype("<i4").view("<i2").reshape(2 * beats, -1)
             return
-        place = (np.arange(h * w)[:, None, None] * d["u_pos_stride"] + np.arange(t)[:, None] * d["u_step"]
-                 + first + np.arange(beats))  # [position, t, beat]
-        x = y
+        place, step = np.arange(places)[:, None, None], np.arange(steps)[:, None]
+        writes = d["bank_mask"] >> np.arange(steps) % c.cores & 1 == 1  # [t]
+        u_offset = place * d["u_pos_stride"] + step * d["u_step"] + first + np.arange(beats)  # [place, t, beat]
+        u: Array = np.zeros(acc.shape, np.int16)
+        if d["residual"] and d["partial"]:
+            raise _Stop(ErrorCode.DESCRIPTOR)
+        if d["residual"] or d["partial"]:
+            u = self._u[self._within(d["u_src"] + u_offset, c.u_beats)].reshape(acc.shape)
+        x: Array = ops.affine(acc, u if d["partial"] else bias, shift)
         if d["residual"] or d["u_write"]:
-            u: Array = np.zeros(y.shape, np.int16)
-            if d["residual"]:
-                stored = self._u[self._within(d["u_src"] + place, c.u_beats)]
-                u = stored.reshape(h, w, t, channels).transpose(2, 0, 1, 3)
-            x, saturated = ops.residual(u, y, c.u_bits)
+            y = x[:, writes]
+            x[:, writes], saturated = ops.residual(u[:, writes] if d["residual"] else np.zeros((), np.int16), y, c.u_bits)
             self._set("SATURATIONS", self._get("SATURATIONS") + saturated)
         if d["u_write"]:
-            values = x.transpose(1, 2, 0, 3).reshape(*place.shape, c.neuron_lanes)
-            self._u[self._within(d["u_dst"] + place, c.u_beats)] = values
+            values = x.astype(np.int16).reshape(*u_offset.shape, c.neuron_lanes)
+            self._u[self._within(d["u_dst"] + u_offset[:, writes], c.u_beats)] = values[:, writes]
         if d["fire"]:
-            spikes = ops.lif(x, d["theta"]).transpose(1, 2, 0, 3).reshape(h * w, t, channels)
-            channel = d["first_group"] * c.lanes + np.arange(channels)
-            position, step = np.arange(h * w)[:, None, None], np.arange(t)[:, None]
-            address = d["spike_dst"] + position * d["dst_pos_stride"] + step // c.cores * d["dst_words"] + channel // c.word
-            self._banks[step % c.cores, self._within(address, c.spike_words), channel % c.word] = spikes
+            self._fire(d, x, writes)
+
+    def _fire(self, d: Fields, x: Array, writes: Array) -> None:
+        """Neurons on x [place, t, channel], whose spikes are written at the time steps of ``writes`` [t]."""
+        c = self.config
+        places, _, channels = x.shape
+        if not d["levels"] or not d["out_planes"] or d["levels"] >> d["out_planes"]:
+            raise _Stop(ErrorCode.DESCRIPTOR)
+        spikes = ops.lif(x.swapaxes(0, 1), d["theta"], d["leak"], SOFT if d["soft"] else HARD, d["levels"], 1 << d["step_shift"])
+        channel = d["first_group"] * c.lanes + np.arange(channels)
+        place, step = np.arange(places), np.flatnonzero(writes)[:, None, None]
+        start = (place + place // d["out_w"] * d["row_skip"]) * d["dst_pos_stride"]
+        address = d["spike_dst"] + start[:, None] + step // c.cores * d["dst_words"] + channel // c.word  # [t, place, channel]
+        for plane in range(d["out_planes"]):
+            at = self._within(address + plane * (d["dst_words"] // d["out_planes"]), c.spike_words)
+            self._banks[step % c.cores, at, channel % c.word] = spikes[writes] >> plane & 1
 
     def _hamming(self, d: Fields) -> None:
         c = self.config
@@ -321,7 +346,8 @@ class GoldenDevice(Device):
         if not width or width % c.lanes or low + width > d["words"] * c.word or width != d["groups"] * c.lanes:
             raise _Stop(ErrorCode.DESCRIPTOR)
         tokens = np.arange(d["bank_tokens"])[:, None] * d["step_stride"] + np.arange(d["words"])
-        k, v = (self._banks[:, self._within(d[x] + tokens, c.spike_words)].reshape(-1, 1, 1, d["words"] * c.word)
+        counted = self._banks[[core for core in range(c.cores) if d["bank_mask"] >> core & 1]]
+        k, v = (counted[:, self._within(d[x] + tokens, c.spike_words)].reshape(-1, 1, 1, d["words"] * c.word)
                 [..., low : low + width] for x in ("k_src", "v_src"))
         head = d["head_mask"] & -d["head_mask"] or width
         blocks, bias = ops.hamming_weights(k, v, width // head)

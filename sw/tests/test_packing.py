@@ -54,13 +54,16 @@ def test_broadcast_weights(shape, sizes, slices, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 70), st.sampled_from([8, 16, 64]), st.integers(1, 5), seeds)
-def test_lanewise_weights(o, lanes, k, seed):
-    w = np.random.default_rng(seed).integers(-8, 8, (o, 1, k, k), np.int8)
-    rows = packing.lanewise_rows(w, lanes)
+@given(st.integers(1, 70), st.sampled_from([8, 16, 64]), st.integers(1, 5), st.integers(1, 3), seeds)
+def test_lanewise_weights(o, lanes, k, slices, seed):
+    high = 1 << 4 * slices - 1
+    w = np.random.default_rng(seed).integers(-high, high, (o, 1, k, k), np.int32)
+    rows = packing.lanewise_rows(w, lanes, slices)
     groups = -(-o // lanes)
-    back = packing.join_lanewise_rows(packing.unpack_rows(packing.pack_rows(rows), lanes), groups, (k, k))
-    assert len(rows) == groups * k * k and np.array_equal(back[:o], w)
+    back = packing.join_lanewise_rows(packing.unpack_rows(packing.pack_rows(rows), lanes), groups, (k, k), slices)
+    assert len(rows) == groups * slices * k * k and np.array_equal(back[:o], w)
+    row = ((o - 1) // lanes * slices + slices - 1) * k * k + k * k - 1
+    assert rows[row, (o - 1) % lanes] == w[-1, 0, -1, -1] >> 4 * (slices - 1) & 15
 
 
 @settings(max_examples=20, deadline=None)

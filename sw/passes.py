@@ -137,11 +137,13 @@ def linear_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], conf
             rows = np.concatenate([rows, np.zeros((-len(rows) % config.issue, config.lanes), np.uint8)])
         else:
             rows = packing.broadcast_rows(weight[part], config.lanes, config.word, slices)
+            rows = packing.rotate(rows, taps, source.words * config.word, config.issue)
         words = 1 if layer.depthwise else source.words
         fields = {
             **_walk(layer, shapes, source, kernel),
             **_neuron(layer, shapes, config),
             "groups": groups, "first_group": first, "words": words, "slices": slices,
+            "pass_words": 0 if layer.depthwise else packing.pass_words(rows, slices, taps * words, config, kernel[0] * kernel[1] // taps),
             "slice_words": taps * words, "lanewise": int(layer.depthwise), "shared_taps": int(layer.op == HEAD),
             "mask_high": config.word - 1 if layer.depthwise else (source.shape[3] - 1) % config.word,
             "weight_rows": len(rows), "param_beats": groups * config.beats,
@@ -188,6 +190,7 @@ def attention_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], c
         ))
         fields = {**_walk(layer, shapes, source, (1, 1)), **_neuron(layer, shapes, config), **heads}
         fields["origin"] += offset
+        fields["pass_words"] = ((1 << config.sum_bits - 1) - 1) // config.most_sum
         fields["first_group"] = first // config.lanes
         passes.append(Pass(
             Opcode.LINEAR, layer.name, fields, _bases(layer, layer.inputs[0]), rows=rows, beats=beats, sop=(head, groups * slices)

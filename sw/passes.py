@@ -139,11 +139,12 @@ def linear_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], conf
             rows = packing.broadcast_rows(weight[part], config.lanes, config.word, slices)
             rows = packing.rotate(rows, taps, source.words * config.word, config.issue)
         words = 1 if layer.depthwise else source.words
+        repeat = kernel[0] * kernel[1] // taps
         fields = {
             **_walk(layer, shapes, source, kernel),
             **_neuron(layer, shapes, config),
             "groups": groups, "first_group": first, "words": words, "slices": slices,
-            "pass_words": 0 if layer.depthwise else packing.pass_words(rows, slices, taps * words, config, kernel[0] * kernel[1] // taps),
+            "pass_words": 0 if layer.depthwise else packing.pass_words(rows, slices, taps * words, config, repeat),
             "slice_words": taps * words, "lanewise": int(layer.depthwise), "shared_taps": int(layer.op == HEAD),
             "mask_high": config.word - 1 if layer.depthwise else (source.shape[3] - 1) % config.word,
             "weight_rows": len(rows), "param_beats": groups * config.beats,

@@ -254,7 +254,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         "step_stride": step_stride, "plane_stride": in_words, "slice_words": taps * words,
         "mask_low": mask_low, "mask_high": mask_high, "first_group": first_group, "spike_dst": spike_dst, "dst_words": dst_words,
         "dst_pos_stride": steps * dst_words, "u_src": u_src, "u_dst": u_dst, "u_step": u_step, "u_pos_stride": t_steps * u_step,
-        "theta": theta, "pass_words": draw(1, min(most, 255)), "leak": 8, "out_planes": 1, "levels": 1, "bank_mask": (1 << c.cores) - 1,
+        "theta": theta, "pass_words": draw(1, min(most, 255)), "leak": 8, "out_planes": 1, "levels": 1,
+        "bank_mask": (1 << c.cores) - 1,
     }
     values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
     if lanewise:

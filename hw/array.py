@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
-from hw.bus import SpikeRead, WeightWrite, descriptor_layout
+from golden.spec.registers import SLOT_STATES
+from hw.bus import SpikeRead, WeightWrite, counts_layout, descriptor_layout
 from hw.core import Core, Sums, sum_layout
 from hw.walker import Walker
 from hw.weight_banks import WeightBanks
@@ -26,10 +27,10 @@ class Array(wiring.Component):
     write : WeightWrite, in
     results : Array of stream of sum_layout, out
         What core i's passes make, for t = i, i + cores, ...
-    adds : Signal(), out
-        Rows (or lanes) added by all cores in this cycle.
-    busy, blocked, fetched : Signal(), out
-        A core added a row; the walker waited for a full queue; it moved on.
+    counts : Signal(counts_layout), out
+        All but ``results``; the states of slots come three cycles late.
+    blocked, fetched : Signal(), out
+        The walker waited for a full queue; it moved on.
     """
 
     def __init__(self, config: Config) -> None:
@@ -38,8 +39,7 @@ class Array(wiring.Component):
             "start": In(1), "descriptor": In(descriptor_layout()),
             "read": Out(SpikeRead(config)), "write": In(WeightWrite(config)),
             "results": Out(stream.Signature(sum_layout(config))).array(config.cores),
-            "adds": Out(range(config.cores * config.issue * config.lanes + 1)),
-            "busy": Out(1), "blocked": Out(1), "fetched": Out(1),
+            "counts": Out(counts_layout(config)), "blocked": Out(1), "fetched": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -61,9 +61,20 @@ class Array(wiring.Component):
         m.d.comb += [
             walker.start.eq(self.start), walker.descriptor.eq(self.descriptor),
             walker.room.eq(Cat(x.room for x in cores).all()), self.blocked.eq(walker.blocked), self.fetched.eq(walker.fetched),
-            self.busy.eq(self.adds != 0),
+            self.counts.adds.eq(sum(x.adds for x in cores)),
         ]
-        m.d.comb += self.adds.eq(sum(x.adds for x in cores))
+        known = 0
+        for name in SLOT_STATES[:4]:
+            slots = Cat(getattr(x.states, name) for x in cores)
+            m.d.sync += getattr(self.counts, name).eq(sum(slots))
+            known = known | slots
+        # A slot without an entry waits for the walker, or for the next descriptor.
+        empty, walking = Signal(range(c.cores * c.issue + 1)), Signal(3)
+        m.d.comb += empty.eq(sum(~known))
+        m.d.sync += [
+            walking.eq(Cat(walker.walking, walking)), self.counts.queue.eq(Mux(walking[1], empty, 0)),
+            self.counts.drain.eq(Mux(walking[1], 0, empty)),
+        ]
         return m
 
     @staticmethod

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from golden.spec.config import Config, clog2
 from golden.spec.descriptor import FIELDS
+from golden.spec.registers import SLOT_STATES
 
 
 def descriptor_layout() -> data.StructLayout:
@@ -27,6 +28,14 @@ def lasts(m: Module, descriptor: data.View, names: Sequence[str]) -> dict[str, S
 def parameter_layout() -> data.StructLayout:
     """One channel's entry of the parameter memory: y = ((acc + bias) << 8) >> shift8, so shift8 = r + 8, 0..31."""
     return data.StructLayout({"bias": signed(24), "shift8": 5, "_": 3})
+
+
+def counts_layout(config: Config) -> data.StructLayout:
+    """What the compute units did in a cycle, by name of `golden.spec.registers.STATISTICS`."""
+    slots = config.cores * config.issue
+    return data.StructLayout({
+        "adds": range(slots * config.lanes + 1), "results": 1, **dict.fromkeys(SLOT_STATES, range(slots + 1)),
+    })
 
 
 class SpikeRead(Signature):
@@ -113,6 +122,6 @@ def param_write(config: Config) -> MemoryWrite:
 
 
 __all__ = [
-    "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "descriptor_layout", "lasts",
-    "param_read", "param_write", "parameter_layout", "u_read", "u_write",
+    "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "counts_layout",
+    "descriptor_layout", "lasts", "param_read", "param_write", "parameter_layout", "u_read", "u_write",
 ]

@@ -10,7 +10,7 @@ from golden.spec.config import Config
 from golden.spec.registers import ADDRESS_BITS
 from hw.arbiter import JobArbiter
 from hw.axi import AxiLite, AxiRead, AxiWrite
-from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, descriptor_layout, param_write, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, descriptor_layout, param_write, u_read, u_write
 from hw.loader import Loader
 from hw.mover import Mover
 from hw.read_dma import ReadDma
@@ -43,7 +43,7 @@ class Control(wiring.Component):
     param_write : MemoryWrite, out
     spike_read, spike_write, u_read, u_write : out
         The mover's ports of the scratchpad.
-    adds, results, busy, starved, blocked : Signal(), in
+    counts : Signal(counts_layout), in
         What the statistics count in this cycle; may come one cycle after ``done``.
     saturations : Signal(), in
         Residual values that saturated in this cycle.
@@ -57,8 +57,7 @@ class Control(wiring.Component):
             "linear": Out(Unit()), "hamming": Out(Unit()), "flush": Out(1), "weight_write": Out(WeightWrite(config)),
             "param_write": Out(param_write(config)), "spike_read": Out(SpikeRead(config)),
             "spike_write": Out(SpikeWrite(config)), "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
-            "adds": In(range(config.cores * config.issue * config.lanes + 1)), "results": In(1), "busy": In(1),
-            "starved": In(1), "blocked": In(1), "saturations": In(range(config.neuron_lanes + 1)),
+            "counts": In(counts_layout(config)), "saturations": In(range(config.neuron_lanes + 1)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -99,8 +98,7 @@ class Control(wiring.Component):
             mover.descriptor.eq(sequencer.descriptor), mover.segments.eq(registers.segments),
             recorder.segment.eq(registers.segments[3]),
         ]
-        for name in ("adds", "results", "busy", "starved", "blocked"):
-            m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
+        m.d.comb += sequencer.counts.eq(self.counts)
 
         # Memory.
         connect(m, mover.read_jobs, read_arbiter.jobs0)

@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
+from golden.spec.registers import SLOT_STATES
 from hw.adder import Adder
 from hw.decoder import Decoder
 from hw.queue import Queue
@@ -25,6 +26,11 @@ def sum_layout(config: Config) -> data.StructLayout:
     """
     sums = data.ArrayLayout(data.ArrayLayout(signed(config.sum_bits), config.lanes), config.issue // config.sharing)
     return data.StructLayout({"sums": sums, "shift": 3, "end": 1})
+
+
+def state_layout(config: Config) -> data.StructLayout:
+    """A bit for each slot in each state (`SLOT_STATES`) that a core knows of; a slot in none has no entry."""
+    return data.StructLayout(dict.fromkeys(SLOT_STATES[:4], config.issue))
 
 
 class Sums(NamedTuple):
@@ -60,6 +66,8 @@ class Core(wiring.Component):
     result : stream of sum_layout, out
     adds : Signal(), out
         Rows (broadcast) or lanes (lanewise) added in this cycle.
+    states : Signal(state_layout), out
+        What each slot did two cycles ago, a bit for each that does so.
     """
 
     def __init__(self, config: Config) -> None:
@@ -71,6 +79,7 @@ class Core(wiring.Component):
             "weights": Out(WeightRead(config)),
             "result": Out(stream.Signature(sum_layout(config))),
             "adds": Out(range(config.issue * config.lanes + 1)),
+            "states": Out(state_layout(config)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -92,6 +101,7 @@ class Core(wiring.Component):
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 
+        states = Signal(state_layout(c))
         here = Signal(c.issue // c.sharing)  # groups whose sums wait
         m.d.comb += self.result.valid.eq(here.all())
         with m.If(self.result.valid & self.result.ready):
@@ -99,11 +109,12 @@ class Core(wiring.Component):
         added = []
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
-            added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group])
-        m.d.sync += self.adds.eq(sum(added))
+            added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], states)
+        m.d.sync += [self.adds.eq(sum(added)), self.states.eq(states)]
         return m
 
-    def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value) -> list[Value]:
+    def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value,
+               states: data.View) -> list[Value]:
         """The pipeline of slots that share accumulators; rows or lanes that each slot adds."""
         c = self.config
 
@@ -116,6 +127,11 @@ class Core(wiring.Component):
         m.d.comb += [stall.eq(complete & here), release.eq(Cat(x.barrier for _, x in slots).all())]
         for i, x in slots:
             m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i])]
+            m.d.sync += [
+                states.busy[i].eq(x.emit), states.neuron[i].eq(stall),
+                states.weights[i].eq(~stall & self.weights.taken[i] & x.full),
+                states.imbalance[i].eq(~stall & ~self.weights.taken[i] & x.full & ~x.emit),
+            ]
 
         follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
         after = [signal(follows, f"after{stage}") for stage in range(1, 5)]

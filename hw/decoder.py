@@ -69,6 +69,8 @@ class Decoder(wiring.Component):
         This cycle's row is the last of the pass, or there is none left.
     shift, end : Signal(), out
         What the ``last`` entry says, valid with ``barrier``.
+    full : Signal(), out
+        There is an entry.
     """
 
     def __init__(self, config: Config) -> None:
@@ -76,14 +78,14 @@ class Decoder(wiring.Component):
         super().__init__({
             "lanewise": In(1), "entries": In(stream.Signature(entry_layout(config))), "hold": In(1), "release": In(1),
             "emit": Out(1), "row": Out(clog2(config.weight_rows)), "gate": Out(config.lanes), "top": Out(1),
-            "barrier": Out(1), "shift": Out(3), "end": Out(1),
+            "barrier": Out(1), "shift": Out(3), "end": Out(1), "full": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
         entry = Signal(entry_layout(c))
-        full = Signal()
+        full = self.full
         bits = entry.bits
 
         # Broadcast looks at one bit a row; the bits of an entry that lie above these gate lanes only. Whether there are bits,

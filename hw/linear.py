@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
 from hw.array import Array
-from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, descriptor_layout, param_read, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, descriptor_layout, param_read, u_read, u_write
 from hw.neuron import Neuron, Writes
 
 
@@ -23,8 +23,7 @@ class Linear(wiring.Component):
             "unit": In(Unit()), "descriptor": In(descriptor_layout()), "read": Out(SpikeRead(config)),
             "write": Out(SpikeWrite(config)), "weights": In(WeightWrite(config)), "params": Out(param_read(config)),
             "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
-            "adds": Out(range(config.cores * config.issue * config.lanes + 1)), "results": Out(1), "busy": Out(1),
-            "starved": Out(1), "blocked": Out(1), "saturations": Out(range(config.neuron_lanes + 1)),
+            "counts": Out(counts_layout(config)), "saturations": Out(range(config.neuron_lanes + 1)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -40,9 +39,8 @@ class Linear(wiring.Component):
         m.d.comb += [
             array.start.eq(self.unit.start), neuron.start.eq(self.unit.start),
             array.descriptor.eq(self.descriptor), neuron.descriptor.eq(self.descriptor), self.unit.done.eq(neuron.done),
-            self.unit.progress.eq(array.fetched | array.busy | neuron.taken),
-            self.adds.eq(array.adds), self.results.eq(neuron.taken), self.busy.eq(array.busy),
-            self.starved.eq(neuron.starved), self.blocked.eq(array.blocked), self.saturations.eq(neuron.saturations),
+            self.unit.progress.eq(array.fetched | array.counts.busy.any() | neuron.taken), self.counts.eq(array.counts),
+            self.counts.results.eq(neuron.taken), self.saturations.eq(neuron.saturations),
         ]
         return m
 

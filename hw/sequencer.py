@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
-from golden.spec.registers import STATISTICS
-from hw.bus import Unit, descriptor_layout
+from golden.spec.registers import SLOT_STATES, STATISTICS
+from hw.bus import Unit, counts_layout, descriptor_layout
 from hw.recorder import record_layout
 
 
@@ -27,8 +27,9 @@ class Sequencer(wiring.Component):
     linear, hamming, mover : Unit, out
     records : stream of record_layout, out
         Ready again means: the last one is in memory.
-    adds, results, busy, starved, blocked : Signal(), in
-        Increments of the statistics; counted until the cycle after ``done``.
+    counts : Signal(counts_layout), in
+        Increments of the statistics: ``adds`` and ``results`` are counted until the cycle after ``done``, the states of slots
+        while the descriptor runs, so that they make as many slot cycles.
     idle : Signal(), out
         No descriptor is being executed.
     settled : Signal(), out
@@ -48,8 +49,7 @@ class Sequencer(wiring.Component):
             "descriptors": In(stream.Signature(descriptor_layout())), "descriptor": Out(descriptor_layout()),
             "linear": Out(Unit()), "hamming": Out(Unit()), "mover": Out(Unit()),
             "records": Out(stream.Signature(record_layout())),
-            "adds": In(range(config.cores * config.issue * config.lanes + 1)), "results": In(1), "busy": In(1),
-            "starved": In(1), "blocked": In(1), "idle": Out(1), "settled": Out(1), "locked": Out(1),
+            "counts": In(counts_layout(config)), "idle": Out(1), "settled": Out(1), "locked": Out(1),
             "layer": Out(16), "finished": Out(1), "progress": Out(1),
         })
 
@@ -64,11 +64,12 @@ class Sequencer(wiring.Component):
             self.locked.eq(executing & (d.opcode == int(Opcode.HAMMING))),
         ]
 
-        increments = {name: getattr(self, name) for name in ("adds", "results", "busy", "starved", "blocked")}
         counters = {name: Signal(32, name=f"count_{name}") for name in STATISTICS if name != "layer"}
-        for name, increment in {**increments, "cycles": executing}.items():
-            with m.If(counting):
-                m.d.sync += counters[name].eq(counters[name] + increment)
+        with m.If(executing):
+            m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
+        for name, _ in self.counts.shape():
+            with m.If(executing if name in SLOT_STATES else counting):
+                m.d.sync += counters[name].eq(counters[name] + getattr(self.counts, name))
         for i, name in enumerate(STATISTICS):
             m.d.comb += self.records.payload[i].eq(self.layer if name == "layer" else counters[name])
 

@@ -60,8 +60,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             self.irq.eq(control.irq), linear.descriptor.eq(control.descriptor), hamming.descriptor.eq(control.descriptor),
         ]
-        for name in ("adds", "results", "busy", "starved", "blocked", "saturations"):
-            m.d.comb += getattr(control, name).eq(getattr(linear, name))
+        m.d.comb += [control.counts.eq(linear.counts), control.saturations.eq(linear.saturations)]
 
         def share(port: PureInterface, users: dict[Opcode, PureInterface]) -> None:
             """The port is the unit's whose descriptor runs: known long before it says what it wants. All see the data."""

@@ -51,6 +51,8 @@ class Walker(wiring.Component):
         The walker waits for room.
     fetched : Signal(), out
         The walker moved on by one word.
+    walking : Signal(), out
+        It is not done.
     """
 
     IN_FLIGHT = 4
@@ -65,6 +67,7 @@ class Walker(wiring.Component):
             "entries": Out(stream.Signature(entry_layout(config), always_ready=True)).array(config.cores, config.issue),
             "blocked": Out(1),
             "fetched": Out(1),
+            "walking": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -140,8 +143,10 @@ class Walker(wiring.Component):
                 at_ky.eq(at), at_kx.eq(at), addr.eq(at), slice_row.eq(at_row), row.eq(at_row),
             ]
 
+        m.d.comb += self.walking.eq(1)
         with m.FSM():
             with m.State("IDLE"):
+                m.d.comb += self.walking.eq(0)
                 m.d.sync += [
                     oy.eq(0), ox.eq(0), group.eq(0), step.eq(0), iy0.eq(-d.padding_y), ix0.eq(-d.padding),
                     at_oy.eq(d.origin), at_ox.eq(d.origin), at_step.eq(d.origin), group_row.eq(0),

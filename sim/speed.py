@@ -16,6 +16,7 @@ from rich.table import Table
 from golden.data.digit_motion import make
 from golden.encoding import encode
 from golden.spec.config import PRESETS, preset
+from golden.spec.registers import SLOT_STATES
 from sim.device.build import build
 from sim.whole import NAME, WEIGHTS
 from sw.compiler import compile_model
@@ -23,7 +24,7 @@ from sw.device.sim import SimDevice
 from sw.driver import Driver
 from sw.model_file import read_model
 
-COLUMNS = ("cycles", "sops", "busy", "starved", "blocked", "wait")
+COLUMNS = ("cycles", "sops", *SLOT_STATES, "wait")
 
 
 def main() -> None:

@@ -46,8 +46,11 @@ class LayerStatistics:
     adds: int = 0
     results: int = 0
     busy: int = 0
-    starved: int = 0
-    blocked: int = 0
+    neuron: int = 0
+    imbalance: int = 0
+    weights: int = 0
+    queue: int = 0
+    drain: int = 0
     wait: int = 0
     sops: int = 0  #: synaptic operations: set input bits times the output channels each one feeds
 

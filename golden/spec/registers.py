@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 ID_VALUE = 0x4D444E54  #: "TNDM", little-endian
-VERSION = 1  #: of register map and descriptor layout together
+VERSION = 2  #: of register map and descriptor layout together
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,13 @@ STATISTICS = {
     "cycles": "cycles from its start to its end",
     "adds": "weight rows added by all cores and issue slots (broadcast), or lanes added (lanewise)",
     "results": "results (one position, lane group and time step) that the neuron unit took",
-    "busy": "cycles in which at least one core added a row",
-    "starved": "cycles in which the neuron unit waited for a core",
-    "blocked": "cycles in which the fetch walker waited for a full queue",
+    "busy": "slot cycles in which an issue slot added a row; this and the five that follow make cores * issue * cycles",
+    "neuron": "slot cycles in which the slot's sums waited for the neuron unit",
+    "imbalance": "slot cycles in which the slots that share its accumulators were not done with the pass",
+    "weights": "slot cycles in which its weight bank was being written",
+    "queue": "slot cycles in which its queue was empty while the walker walked",
+    "drain": "slot cycles in which its queue was empty and the walker done, or not begun",
     "wait": "cycles between the end of the descriptor before and the start of this one (weights or descriptor not there yet)",
 }
 STATISTICS_BYTES = 64
+SLOT_STATES = ("busy", "neuron", "imbalance", "weights", "queue", "drain")  #: what an issue slot does in a cycle

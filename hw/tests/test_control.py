@@ -122,9 +122,9 @@ class Bench:
             for port in (dut.linear, dut.hamming):
                 ctx.set(port.done, unit is port and left == 1)
                 ctx.set(port.progress, unit is port)
-            ctx.set(dut.adds, 3 if unit is dut.linear else 0)
-            for name in ("results", "busy", "starved", "blocked"):
-                ctx.set(getattr(dut, name), unit is dut.linear and name != "blocked")
+            ctx.set(dut.counts.adds, 3 if unit is dut.linear else 0)
+            for name in ("results", "busy", "queue"):
+                ctx.set(getattr(dut.counts, name), unit is dut.linear)
             ctx.set(dut.saturations, 1 if unit is dut.linear else 0)
             if unit is not None and left == 1:
                 self.ends.append(self.cycle)
@@ -228,8 +228,8 @@ class Job:
             assert record["layer"] == i
         for i in (3, 4):
             cycles = b.linear_cycles
-            assert records[i]["adds"] == 3 * cycles and records[i]["results"] == cycles and records[i]["blocked"] == 0
-            assert records[i]["busy"] == records[i]["starved"] == cycles
+            assert records[i]["adds"] == 3 * cycles and records[i]["results"] == cycles and records[i]["drain"] == 0
+            assert records[i]["busy"] == records[i]["queue"] == cycles
             assert records[i]["cycles"] == cycles + 1
         assert not b.loaded_during  # HAMMING locks; the last LINEAR does not prefetch
 

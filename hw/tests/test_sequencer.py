@@ -8,7 +8,7 @@ from amaranth.lib.wiring import connect
 
 from golden.spec.config import BASE, SMALL, Config
 from golden.spec.descriptor import Opcode
-from golden.spec.registers import STATISTICS
+from golden.spec.registers import SLOT_STATES, STATISTICS
 from hw.recorder import Recorder
 from hw.sequencer import Sequencer
 from hw.tests.bench import new_rng, receive, simulate
@@ -51,7 +51,7 @@ def test_program(config: Config, latency: int) -> None:
             await ctx.tick().until(dut.descriptors.ready)
             ctx.set(dut.descriptors.payload.count, 0)
             ctx.set(dut.descriptors.valid, 0)
-            sums = dict.fromkeys(("adds", "results", "busy", "starved", "blocked"), 0)
+            sums = dict.fromkeys((name for name, _ in dut.counts.shape()), 0)
             cycles = rng.randrange(1, 40)
             for cycle in range(cycles + 2):  # the start, the unit's cycles up to done, and one after it
                 if cycle <= cycles:
@@ -61,13 +61,13 @@ def test_program(config: Config, latency: int) -> None:
                     assert ctx.get(dut.locked) == (opcode == Opcode.HAMMING)
                 ctx.set(units[opcode].done, cycle == cycles)
                 for name in sums:
-                    value = rng.randrange(config.cores * config.issue + 1) if name == "adds" else rng.randrange(2)
-                    ctx.set(getattr(dut, name), value)
-                    sums[name] += value
+                    value = rng.randrange(2 if name == "results" else config.cores * config.issue + 1)
+                    ctx.set(getattr(dut.counts, name), value)
+                    sums[name] += value if cycle <= cycles or name not in SLOT_STATES else 0
                 await ctx.tick()
             expected.append({"layer": index, "cycles": cycles + 1, **sums})
             for name in sums:
-                ctx.set(getattr(dut, name), 1)  # nobody counts this
+                ctx.set(getattr(dut.counts, name), 1)  # nobody counts this
         ctx.set(dut.descriptors.payload.opcode, Opcode.END)
         ctx.set(dut.descriptors.valid, 1)
         await ctx.tick().until(dut.descriptors.ready)

@@ -13,7 +13,8 @@ from hw.array import Array
 from hw.bus import descriptor_layout
 from sim.bench import cases
 from sim.bench.core_bench import sums_of
-from sim.lib.clock import Bench, Port, Probe, Wire
+from sim.bench.counts import Counts
+from sim.lib.clock import Bench, Port, Wire
 from sim.lib.memory import SpikeBanks
 from sim.lib.pack import pack
 from sim.lib.runner import settings
@@ -26,7 +27,7 @@ async def results_of_random_descriptors(dut: Any) -> None:
     config, count, seed = settings()
     rng = np.random.default_rng(seed)
     random.seed(seed)
-    spikes, adds = SpikeBanks(dut, config), Probe(dut, "adds")
+    spikes, counts = SpikeBanks(dut, config), Counts(dut, config)
     start, descriptor = Wire(dut, "start"), Wire(dut, "descriptor")
     write = {x: Port(dut, f"write_{x}") for x in ("en", "bank", "row", "data")}
     write["en"].set(0)
@@ -43,11 +44,11 @@ async def results_of_random_descriptors(dut: Any) -> None:
         write["en"].set(0)
         rate = random.choice([1.0, 0.2, 0.02])
         sinks = [Sink(dut, f"results_{i}", rate) for i in range(config.cores)]
-        bench.agents = [start, descriptor, spikes, adds, *sinks]
+        bench.agents = [start, descriptor, spikes, counts, *sinks]
         spikes.banks = case.banks
         descriptor.value = pack(descriptor_layout(), case.values)
         expected = Array.model(config, case.values, case.banks, case.weights)
-        before = adds.total
+        before = counts.total["adds"]
         start.pulse()
         what = f"case {number} (seed {seed}): {case.name}"
         for sink, wanted in zip(sinks, expected, strict=True):
@@ -57,4 +58,4 @@ async def results_of_random_descriptors(dut: Any) -> None:
         for i, (sink, wanted) in enumerate(zip(sinks, expected, strict=True)):
             found = [sums_of(x, config) for x in sink.items]
             assert found == wanted, f"{what}: core {i}"
-        assert adds.total - before == case.adds, f"{what}: adds"
+        assert counts.total["adds"] - before == case.adds, f"{what}: adds"

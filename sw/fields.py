@@ -107,3 +107,9 @@ def group_chunks(config: Config, groups: int, rows: int) -> list[range]:
     per_word = config.word // config.lanes
     most = min(GROUPS, config.weight_rows * config.issue // 2 // max(rows, 1), config.param_beats // 2 // config.beats)
     return list(chunks(groups, max(most // per_word, 1) * per_word))
+
+
+def lanewise_pass_words(config: Config, slices: int, taps: int) -> int:
+    """Descriptor field ``pass_words`` of lanewise taps: as many as sums hold if all of them meet in one slot; 0 if they do."""
+    most = (1 << config.sum_bits - 1) // (16 if slices > 1 else 8)
+    return 0 if min(taps, 256) <= most else most

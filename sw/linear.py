@@ -13,7 +13,7 @@ from golden.spec.descriptor import FIELDS, Opcode
 from golden.spec.model import HEAD, Layer
 from sw import packing
 from sw.bits import gather_passes
-from sw.fields import GROUPS, Pass, bases, loading, neuron, residual_strides, walk
+from sw.fields import GROUPS, Pass, bases, lanewise_pass_words, loading, neuron, residual_strides, walk
 from sw.layouts import Layouts, SpikeTensor, chunks
 from sw.packing import Array, Bytes
 
@@ -188,7 +188,9 @@ def _weights(
         some = some[:, :, part.ky.start : part.ky.stop, part.kx.start : part.kx.stop]
     slices, taps = layer.weight_bits // packing.SLICE_BITS, some.shape[2] * some.shape[3]
     if in_lanes(layouts, layer):
-        return packing.lanewise_rows(some, c.lanes, slices), {"words": 1, "slice_words": taps, "mask_high": c.word - 1}
+        return packing.lanewise_rows(some, c.lanes, slices), {
+            "words": 1, "slice_words": taps, "mask_high": c.word - 1, "pass_words": lanewise_pass_words(c, slices, taps),
+        }
     bits = layouts.source(layer)[2]
     each = len(bits) // layer.groups
     group = np.array(outputs) // (layer.channels // layer.groups)
@@ -197,8 +199,11 @@ def _weights(
     dense = np.zeros((len(outputs), len(part.words) * c.word, *some.shape[2:]), some.dtype)
     dense[output, at[output, channel]] = some[output, channel]
     low, high = int(bits[block.inputs[0]]), int(bits[block.inputs[-1]])
-    return packing.broadcast_rows(dense, c.lanes, c.word, slices), {
-        "words": len(part.words), "slice_words": taps * len(part.words),
+    words = len(part.words)
+    rows = packing.rotate(packing.broadcast_rows(dense, c.lanes, c.word, slices), taps, words * c.word, c.issue)
+    return rows, {
+        "words": words, "slice_words": taps * words,
+        "pass_words": packing.pass_words(rows, slices, taps * words, c, len(part.ky) * len(part.kx) // taps),
         "mask_low": low % c.word if low // c.word in part.words[:1] else 0,
         "mask_high": high % c.word if high // c.word in part.words[-1:] else c.word - 1,
     }

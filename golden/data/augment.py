@@ -16,6 +16,8 @@ from golden.encoding import DataError, Frames, prepare, resize, sample, tone, wi
 from golden.spec.encoding import EVENTS, Encoding
 
 Generator = np.random.Generator
+Box = tuple[float, float, float, float]  #: first row, first column, rows, columns of a part, as shares of the picture
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Augmentation:
     jitter: int = 1  #: frames by which a frame is early or late, at most
     light: float = 0.3  #: most that brightness and contrast change, as share
     erase: float = 0.2  #: most of the picture that is erased, as share of its area
+    turn: float = 0.0  #: degrees that a recording of events is turned about the sensor's middle, at most
 
 
 class Augmented(NamedTuple):
@@ -38,6 +41,7 @@ class Augmented(NamedTuple):
     frames: Frames  #: ready for `golden.encoding.encode`, as `prepare` makes them
     at: NDArray[np.int64]  #: [T], which of the clip's frames each is; of events, the bin
     flipped: bool  #: left and right have changed places
+    box: Box  #: part of the picture, before it was flipped
 
 
 def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str = "a clip") -> Augmented:
@@ -67,15 +71,15 @@ def augment(clip: NDArray, rng: Generator, how: Augmentation, encoding: Encoding
     at = retime(len(clip), rng, how.length, how.speed, how.jitter, -(-encoding.timesteps // 4))
     at = at[sample(len(at), encoding)]
     frames = tone(clip[at], encoding)
-    frames = crop(frames, rng, (encoding.height, encoding.width), encoding.fit, how.area, how.aspect)
+    frames, box = crop(frames, rng, (encoding.height, encoding.width), encoding.fit, how.area, how.aspect)
     flipped = bool(rng.random() < how.flip)
     frames = frames[:, :, ::-1] if flipped else frames
     frames = relight(frames, rng, how.light)
-    return Augmented(erase(frames, rng, how.erase), at, flipped)
+    return Augmented(erase(frames, rng, how.erase), at, flipped, box)
 
 
 def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding: Encoding, name: str) -> Augmented:
-    """A part of the recording and of the sensor, mirrored or not, without the events of a rectangle."""
+    """A part of the recording and of the sensor, turned, mirrored or not, without the events of a rectangle."""
     if not events.dtype.names:
         raise DataError(f"{name} has its events in bins already: they cannot be augmented")
     height, width = encoding.sensor_height, encoding.sensor_width
@@ -83,13 +87,26 @@ def _augment_events(events: NDArray, rng: Generator, how: Augmentation, encoding
     first = rng.integers(0, len(events) - kept + 1)
     events = np.array(events[first : first + kept])
     events = events[~_inside(events, *rectangle(height, width, rng, how.erase))]
+    if how.turn:
+        events = turn(events, np.radians(rng.uniform(-how.turn, how.turn)), height, width)
     y, x, rows, columns = part((height, width), (height, width), rng, how.area, how.aspect)
     events = events[_inside(events, y, x, rows, columns)]
     events["y"], events["x"] = (events["y"] - y) * height // rows, (events["x"] - x) * width // columns
     flipped = bool(rng.random() < how.flip)
     if flipped:
         events["x"] = width - 1 - events["x"]
-    return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped)
+    return Augmented(prepare(events, encoding, name), np.arange(encoding.timesteps), flipped, WHOLE)
+
+
+def turn(events: NDArray, angle: float, height: int, width: int) -> NDArray:
+    """Events turned about the middle of the sensor by ``angle`` (radians, from x towards y), without those that leave it."""
+    y, x = events["y"] - (height - 1) / 2, events["x"] - (width - 1) / 2
+    rows = np.rint(np.cos(angle) * y + np.sin(angle) * x + (height - 1) / 2).astype(np.int64)
+    columns = np.rint(np.cos(angle) * x - np.sin(angle) * y + (width - 1) / 2).astype(np.int64)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    events = events[inside]
+    events["y"], events["x"] = rows[inside], columns[inside]
+    return events
 
 
 def _inside(events: NDArray, y: int, x: int, rows: int, columns: int) -> NDArray[np.bool_]:
@@ -123,12 +140,14 @@ def retime(count: int, rng: Generator, length: float, speed: float, jitter: int,
     return np.sort(np.clip(at, 0, count - 1))
 
 
-def crop(clip: Frames, rng: Generator, size: tuple[int, int], fit: str, area: float, aspect: float) -> Frames:
+def crop(
+    clip: Frames, rng: Generator, size: tuple[int, int], fit: str, area: float, aspect: float,
+) -> tuple[Frames, Box]:
     """A part of the picture resized to ``size``: at least ``area`` of what ``fit`` takes, from anywhere, stretched a bit."""
     h, w = clip.shape[1:3]
     _, _, rows, columns = window((h, w), size, fit)
     y, x, rows, columns = part((h, w), (rows, columns), rng, area, aspect)
-    return resize(clip[:, y : y + rows, x : x + columns], *size)
+    return resize(clip[:, y : y + rows, x : x + columns], *size), (y / h, x / w, rows / h, columns / w)
 
 
 def part(

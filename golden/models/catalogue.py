@@ -60,8 +60,8 @@ CONFIGS: dict[str, Config] = {config.name: config for config in (
         local_stages=2, stem=(1, 1, 0), kernel=3, local_ratio=2, neuron=NeuronConfig(levels=4),
     ),
     SVFormerConfig(
-        name="svformer-nmnist", classes=_names(10), dims=(32, 64), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2,
-        head_dim=32, encoding=Encoding(
+        name="svformer-nmnist", classes=_names(10), dims=(64, 128), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2,
+        head_dim=64, encoding=Encoding(
             kind=EVENTS, height=34, width=34, timesteps=10, frames=1, patch=2, bits=2, sensor_height=34, sensor_width=34,
         ),
     ),

@@ -66,7 +66,7 @@ _FIELDS = (
     Field("after_hamming", 1, 27, 1, "LINEAR: starts when the last HAMMING is done"),
     Field("row_skip", 0, 4, 12, "neuron: positions of the spike tensor left out after each row of outputs"),
     Field("padding_y", 9, 24, 4, "zero padding in y; that in x is ``padding``"),
-    Field("pass_words", 11, 24, 8, "cores also hand their sums over after so many fetches; 0: only at the end of a pass"),
+    Field("pass_words", 11, 24, 8, "fetches within a pass after which cores hand their sums over, beside its end; 0: 256"),
     Field("leak", 12, 24, 5, "neuron: the membrane keeps leak / 16 of itself"),
     Field("out_planes", 13, 24, 4, "neuron: bit planes of the output spike tensor"),
     Field("levels", 14, 24, 4, "neuron: largest spike value"),

@@ -1,5 +1,6 @@
 """Augmentation: shapes, types, determinism, and that each step does what it says."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,8 @@ def rng(seed=0):
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("clip", [CLIP, CLIP[..., 0], CLIP[:1]], ids=["colour", "grey", "one frame"])
 def test_same_seed_same_frames(name, clip):
-    step, before = getattr(augment, name), clip.copy()
+    step: Callable = (lambda *values: augment.crop(*values)[0]) if name == "crop" else getattr(augment, name)
+    before = clip.copy()
     one, again = (step(clip, rng(1), *STEPS[name]) for _ in range(2))
     assert np.array_equal(one, again) and one.dtype == np.uint8 and len(one) == len(clip) and one.shape[3:] == clip.shape[3:]
     assert one.shape[1:3] == ((16, 16) if name == "crop" else clip.shape[1:3])
@@ -41,7 +43,7 @@ def test_augmented_clips_are_encoded_like_others(change):
     assert encode(one, encoding).shape == encoding.shape
     same = augment.augment(CLIP, rng(), NOTHING, encoding)
     assert np.array_equal(same.frames, prepare(CLIP, encoding))
-    assert not same.flipped and same.at.tolist() == sample(len(CLIP), encoding).tolist()
+    assert not same.flipped and same.at.tolist() == sample(len(CLIP), encoding).tolist() and same.box == augment.WHOLE
 
 
 def test_short_clips_stay_long_enough():
@@ -66,7 +68,7 @@ def test_crop_is_a_part_of_the_picture():
     ramp = np.broadcast_to(np.arange(0, 64, 2, dtype=np.uint8), (2, 24, 32))
     widths = []
     for seed in range(100):
-        row = augment.crop(ramp, rng(seed), (24, 32), "stretch", 0.5, 1.0)[0, 0].astype(int)
+        row = augment.crop(ramp, rng(seed), (24, 32), "stretch", 0.5, 1.0)[0][0, 0].astype(int)
         assert (np.diff(row) >= 0).all()
         widths.append((row[-1] - row[0] + 2) / 64)
     assert 0.65 < min(widths) < 0.78 and max(widths) > 0.95  # the root of half of the area
@@ -75,7 +77,7 @@ def test_crop_is_a_part_of_the_picture():
 def test_crop_keeps_the_aspect_ratio_where_the_network_does():
     square = np.zeros((1, 30, 60), np.uint8)
     square[:, :, 20:40] = 255  # 20 of 60 columns; the network sees 30 of them
-    shares = [augment.crop(square, rng(seed), (30, 30), "crop", 1, 1.0)[0, 0].mean() / 255 for seed in range(50)]
+    shares = [augment.crop(square, rng(seed), (30, 30), "crop", 1, 1.0)[0][0, 0].mean() / 255 for seed in range(50)]
     assert 0.3 < min(shares) < 0.45 and max(shares) == pytest.approx(20 / 30)
 
 
@@ -110,6 +112,14 @@ def test_events():
     assert max(shares) < 0.22 and np.mean(shares) > 0.05
     with pytest.raises(DataError, match="in bins already"):
         augment.augment(np.zeros((4, 2, 34, 34), int), rng(), NOTHING, encoding)
+
+
+def test_events_turn_about_the_middle():
+    events = np.zeros(3, EVENT)
+    events["x"], events["y"] = [0, 4, 2], [1, 2, 2]
+    turned = augment.turn(events, np.pi / 2, 5, 5)  # what lies right of the middle comes below it
+    assert list(zip(turned["x"], turned["y"], strict=True)) == [(3, 0), (2, 4), (2, 2)]
+    assert len(augment.turn(events, np.pi / 4, 3, 5)) < 3, "what leaves the sensor is left out"
 
 
 def test_light_keeps_the_order_of_pixels():

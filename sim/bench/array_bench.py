@@ -12,9 +12,10 @@ from cocotb.triggers import FallingEdge
 from hw.array import Array
 from hw.bus import descriptor_layout
 from sim.bench import cases
+from sim.bench.core_bench import sums_of
 from sim.lib.clock import Bench, Port, Probe, Wire
 from sim.lib.memory import SpikeBanks
-from sim.lib.pack import pack, split
+from sim.lib.pack import pack
 from sim.lib.runner import settings
 from sim.lib.stream import Sink
 
@@ -54,6 +55,6 @@ async def results_of_random_descriptors(dut: Any) -> None:
         for _ in range(20):
             await bench.tick()
         for i, (sink, wanted) in enumerate(zip(sinks, expected, strict=True)):
-            found = [split(x, config.acc_bits, config.lanes, signed=True) for x in sink.items]
+            found = [sums_of(x, config) for x in sink.items]
             assert found == wanted, f"{what}: core {i}"
         assert adds.total - before == case.adds, f"{what}: adds"

@@ -231,8 +231,11 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     room = c.weight_rows // per - -(-len(image) // c.issue // per)
     weight_base = draw(0, max(room - 1, 0)) * per
     weights = [_garbage(rng, c.weight_rows, c.row_bits) for _ in range(c.issue)]
+    per_tap = len(image) if lanewise else words * c.word  # a tap's rows are rotated by its number
     for n, row in enumerate(image):
-        weights[n % c.issue][weight_base + n // c.issue] = row
+        weights[(n + n // per_tap % taps) % c.issue][weight_base + n // c.issue] = row
+    # as many fetches as sums can certainly hold
+    most = ((1 << c.sum_bits - 1) - 1) // (15 * (1 if lanewise else c.rows_per_word) * c.sharing)
 
     params = _garbage(rng, c.param_beats, c.param_beat_bits)
     param_base = draw(0, c.param_beats - groups * beats)
@@ -251,7 +254,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         "step_stride": step_stride, "plane_stride": in_words, "slice_words": taps * words,
         "mask_low": mask_low, "mask_high": mask_high, "first_group": first_group, "spike_dst": spike_dst, "dst_words": dst_words,
         "dst_pos_stride": steps * dst_words, "u_src": u_src, "u_dst": u_dst, "u_step": u_step, "u_pos_stride": t_steps * u_step,
-        "theta": theta, "leak": 8, "out_planes": 1, "levels": 1, "bank_mask": (1 << c.cores) - 1,
+        "theta": theta, "pass_words": draw(1, min(most, 255)), "leak": 8, "out_planes": 1, "levels": 1,
+        "bank_mask": (1 << c.cores) - 1,
     }
     values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
     if lanewise:

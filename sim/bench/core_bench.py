@@ -9,10 +9,10 @@ from typing import Any
 import cocotb
 
 from golden.spec.config import Config
-from hw.core import Core
+from hw.core import Core, Sums, sum_layout
 from hw.walker import entry_layout
 from sim.lib.clock import Bench, Port, Probe, Wire
-from sim.lib.pack import join, pack, split
+from sim.lib.pack import join, pack, split, unpack
 from sim.lib.runner import settings
 from sim.lib.stream import Sink
 
@@ -69,6 +69,13 @@ class Weights:
                     self.rows[i] = self.weights[i][row]
 
 
+def sums_of(payload: int, config: Config) -> Sums:
+    """A payload of the core's stream."""
+    fields = unpack(sum_layout(config), payload)
+    lanes = split(fields["sums"], config.sum_bits, config.lanes * config.issue // config.sharing, signed=True)
+    return Sums([lanes[i:i + config.lanes] for i in range(0, len(lanes), config.lanes)], fields["shift"], bool(fields["end"]))
+
+
 def random_words(config: Config, results: int, lanewise: bool) -> list[Bundle]:
     """The words of some results."""
     words: list[Bundle] = []
@@ -115,7 +122,7 @@ async def results_of_random_words(dut: Any) -> None:
         expected = Core.model(config, slots, weights, lanewise)
         before = adds.total
         await bench.until(sink.reached(len(expected)), 200_000, "the last result")
-        found = [split(x, config.acc_bits, config.lanes, signed=True) for x in sink.items]
+        found = [sums_of(x, config) for x in sink.items]
         assert found == expected, f"case {number} (seed {seed}): results"
         for _ in range(20):
             await bench.tick()

@@ -273,7 +273,9 @@ class GoldenDevice(Device):
         x[..., (d["words"] - 1) * word + d["mask_high"] + 1 :] = 0
         self._adds += int(ops.bit_count(x).sum(dtype=np.int64)) * d["groups"] * d["slices"]
         seen: Array = x.sum(axis=2, keepdims=True, dtype=np.int32) if d["shared_taps"] else x
-        w = packing.join_broadcast_rows(rows, d["groups"], d["slices"], (1, d["slice_words"] // d["words"]))  # [O, I, 1, taps]
+        taps = d["slice_words"] // d["words"]
+        rows = packing.rotate(rows, taps, d["words"] * word, self.config.issue, back=True)
+        w = packing.join_broadcast_rows(rows, d["groups"], d["slices"], (1, taps))  # [O, I, 1, taps]
         matrix = w[:, :, 0].transpose(0, 2, 1).reshape(len(w), -1, 1, 1)
         return ops.conv(seen.reshape(-1, 1, 1, matrix.shape[1]), matrix).reshape(*x.shape[:2], len(w))
 

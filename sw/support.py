@@ -8,7 +8,7 @@ import numpy as np
 
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS
-from golden.spec.model import CONV, HEAD, INPUT, MASK, SOFT, Layer, Model, Shape
+from golden.spec.model import CONV, HEAD, INPUT, MASK, Layer, Model, Shape
 from golden.spec.rules import faults
 from sw import allocation, attention, bounds, linear, passes
 from sw.layouts import Layouts, logit_beats, residual_beats
@@ -123,9 +123,8 @@ def _check_neuron(layer: Layer) -> list[str]:
     reasons = []
     if layer.levels > LEVELS:
         reasons.append(f"spikes of {layer.levels} levels, at most {LEVELS} are possible")
-    if (layer.levels > 1 or layer.reset == SOFT) and layer.spacing & (layer.spacing - 1):
-        what = f"{layer.levels} levels" if layer.levels > 1 else "a soft reset"
-        reasons.append(f"{what} with thresholds {layer.spacing} apart, which is no power of two")
+    if layer.levels > 1 and layer.spacing & (layer.spacing - 1):
+        reasons.append(f"{layer.levels} levels with thresholds {layer.spacing} apart, which is no power of two")
     return reasons
 
 

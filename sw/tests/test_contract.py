@@ -28,10 +28,7 @@ def possible(source):
     model, tensors = source
 
     def change(x):
-        if x.op == MASK or not x.spike_out or (x.levels == 1 and x.reset != SOFT):
-            return x
-        step = 1 << x.spacing.bit_length() - 1
-        return replace(x, step=step) if x.levels > 1 else replace(x, theta=step, step=0)
+        return replace(x, step=1 << x.spacing.bit_length() - 1) if x.levels > 1 else x
 
     return ModelFile(replace(model, layers=tuple(change(x) for x in model.layers)), tensors)
 

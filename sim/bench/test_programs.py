@@ -74,7 +74,8 @@ def test_twins(config: Config) -> None:
     source = made(
         conv("a", INPUT, 24, kernel=3, stride=2, padding=1), conv("b", "a.s", 24, kernel=3, padding=1, groups=24, weight_bits=8),
         conv("c", ("a.s", "b.s"), 16, kernel=2, stride=2, upsample=2, groups=2), *(conv(x, "c.s", 16, groups=2) for x in "qkv"),
-        attend("x", SDHA, JOINT), attend("y", SSA, FRAME), attend("z", SDHA, POSITION), conv("h", "x.s", 2), conv("w", "x.s", 128, groups=2),
+        attend("x", SDHA, JOINT), attend("y", SSA, FRAME), attend("z", SDHA, POSITION), conv("h", "x.s", 2),
+        conv("w", "x.s", 128, groups=2),
         *sdsa("g", "x.s", "y.s", "z.s", "g.s", (3, 2, 16), 4),
         Layer(name="m", op=MASK, inputs=("g.s", "h.s"), channels=16, heads=2, spike_out="m.s"),
         conv("p", ("m.s", "b.s"), 40, kernel=3, padding=1, weight_bits=8), encoding=ENCODING,

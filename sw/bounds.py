@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from golden.spec.model import ATTENTION, HARD, HEAD, SDHA, Layer
 from sw import attention, linear
+from sw.addition import HALF
 from sw.layouts import Layouts
 from sw.packing import Array
 
@@ -41,6 +42,8 @@ def overflows(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> l
         found.append(("y >> shift, which goes through residual memory,", int(right.max()), u_limit))
     if layer.op not in (*ATTENTION, HEAD) and linear.in_parts(layouts, layer):
         found.append(("a sum of parts", _partial_sums(layouts, layer, tensors), u_limit))
+        if layer.residual:
+            found.append(("y, which goes through residual memory,", y, min(u_limit, HALF - 1)))
     return [f"{what} can reach {value} > {most}" for what, value, most in found if value > most]
 
 

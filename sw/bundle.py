@@ -30,14 +30,14 @@ class BundleError(ValueError):
 class Tensor:
     """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
 
-    ``planes`` are the bit planes of spikes, else 0.
+    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one.
     """
 
     kind: str
     shape: tuple[int, int, int, int]
     offset: int
     size: int
-    planes: int
+    parts: int
 
 
 @dataclass(frozen=True)

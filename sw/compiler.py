@@ -16,6 +16,7 @@ from sw.allocation import Region, place
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Bundle, Manifest, Program, Step, Tensor
 from sw.fields import Pass
 from sw.layouts import Layouts, logit_beats, residual_beats
+from sw.linear import head_parts
 from sw.model_file import ModelFile
 from sw.packing import Bytes, round_up
 
@@ -126,15 +127,16 @@ class _ProgramBuilder:
 
     def _reserve(self, name: str, kind: str) -> None:
         """Give a tensor its place in the result segment."""
-        shape, planes = self.layouts.shapes[name], 0
+        shape, parts = self.layouts.shapes[name], 1
         if kind == SPIKES:
             layout = self.layouts.spikes(name)
-            size, planes = layout.bank_words * self.config.cores * self.config.word // 8, layout.planes
+            size, parts = layout.bank_words * self.config.cores * self.config.word // 8, layout.planes
         elif kind == RESIDUAL:
             size = residual_beats(shape, self.config) * self.config.u_beat_bits // 8
         else:
-            size = logit_beats(shape[3], self.config) * self.config.u_beat_bits // 8
-        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, planes)
+            parts = head_parts(self.layouts)
+            size = parts * logit_beats(shape[3], self.config) * self.config.u_beat_bits // 8
+        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, parts)
         self.result_bytes += round_up(size, ALIGN)
 
     def _load_input(self) -> None:

@@ -256,10 +256,10 @@ class Driver:
         assert self._bundle is not None
         data = np.frombuffer(self.device.read_memory(base + tensor.offset, tensor.size), np.uint8)
         if tensor.kind == SPIKES:
-            return packing.unpack_spikes(data, tensor.shape, self._bundle.manifest.word, tensor.planes)
+            return packing.unpack_spikes(data, tensor.shape, self._bundle.manifest.word, tensor.parts)
         if tensor.kind == RESIDUAL:
             return packing.unpack_residual(data, tensor.shape, self._bundle.manifest.lanes)
-        return packing.unpack_logits(data, tensor.shape[3])
+        return packing.unpack_logits(data, tensor.shape[3], tensor.parts)
 
     def _statistics(self, program: Program, base: int) -> dict[str, LayerStatistics]:
         """Statistics records put together by layer; END leaves none."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from golden.spec.config import Config
-from golden.spec.model import CONV, HEAD, MASK, Layer, Model, Shape
+from golden.spec.model import Layer, Model, Shape
 from sw.packing import Array, round_up
 
 
@@ -67,6 +67,11 @@ class Layouts:
     def _spikes(self, shape: Shape, planes: int, words: int) -> SpikeTensor:
         return SpikeTensor(shape, planes, words, shape[0] // self.config.cores)
 
+    def like(self, layer: Layer, planes: int) -> SpikeTensor:
+        """Layout of spikes of a layer's output shape, of ``planes`` bits a value."""
+        shape = self.out_shape(layer)
+        return self._spikes(shape, planes, -(-shape[3] // self.config.word))
+
     def out_shape(self, layer: Layer) -> Shape:
         """Shape of what a layer makes; of a head, of its logits."""
         return self.shapes[layer.u_out or layer.spike_out or layer.name]
@@ -92,16 +97,6 @@ class Layouts:
         a, b = layer.inputs
         own = self.shapes[a] != self.shapes[b]
         return (f"gate of {layer.name}", self.spikes(a)) if own else (b, self.spikes(b))
-
-    def own_spikes(self, layer: Layer) -> dict[str, SpikeTensor]:
-        """Spike tensors that live only while a layer runs."""
-        if layer.op in (CONV, HEAD):
-            name, tensor, _ = self.source(layer)
-        elif layer.op == MASK:
-            name, tensor = self.gate(layer)
-        else:
-            return {}
-        return {} if name in self.shapes else {name: tensor}
 
 
 def residual_beats(shape: Shape, config: Config) -> int:

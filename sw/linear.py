@@ -12,9 +12,10 @@ import numpy as np
 from golden.spec.descriptor import FIELDS, Opcode
 from golden.spec.model import HEAD, Layer
 from sw import packing
+from sw.addition import addition_passes
 from sw.bits import gather_passes
 from sw.fields import GROUPS, Pass, bases, lanewise_pass_words, loading, neuron, residual_strides, walk
-from sw.layouts import Layouts, SpikeTensor, chunks
+from sw.layouts import Layouts, SpikeTensor, chunks, logit_beats
 from sw.packing import Array, Bytes
 
 
@@ -33,7 +34,7 @@ class Block:
 
     outputs: range
     inputs: range
-    parts: tuple[Part, ...]  #: each is one pass; their sums are added up in residual memory
+    parts: tuple[Part, ...]  #: each is one pass; their sums are added up in residual memory, those of the head by the host
     groups: int  #: lane groups of a pass
 
 
@@ -62,6 +63,11 @@ def in_parts(layouts: Layouts, layer: Layer) -> bool:
     return any(len(block.parts) > 1 for block in blocks(layouts, layer))
 
 
+def head_parts(layouts: Layouts) -> int:
+    """Numbers whose sum is a logit: as many as the head has parts."""
+    return len(blocks(layouts, layouts.model.layers[-1])[0].parts)
+
+
 def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ...], int]:
     """Parts of ``words`` and all taps, and the lane groups whose weights and parameters are on chip together.
 
@@ -86,7 +92,7 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
     fit = max(fit, 1)
     wide = [words[i.start : i.stop] for i in chunks(len(words), max(fit // taps, 1))]
     tall = [ky[i.start : i.stop] for i in chunks(len(ky), max(fit // len(kx), 1))] if fit < taps else [ky]
-    broad = [kx[i.start : i.stop] for i in chunks(len(kx), fit)] if fit < len(kx) else [kx]
+    broad = [kx[i.start : i.stop] for i in chunks(len(kx), fit)] if fit < min(len(kx), taps) else [kx]
     return tuple(Part(*x) for x in product(tall, broad, wide)), 1
 
 
@@ -146,26 +152,33 @@ def linear_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) 
                 }
                 fields["origin"] += 0 if lanewise else part.words.start
                 where = bases(layer, name)
-                if len(block.parts) > 1:
+                if layer.op == HEAD:
+                    fields["u_dst"] = i * logit_beats(layer.channels, c)
+                elif len(block.parts) > 1:
                     _add_up(layouts, layer, fields, where, i == 0, last)
                 some, nothing = slice(outputs.start, outputs.stop), np.zeros(len(outputs), np.int32)
                 passes.append(loading(
                     Pass(Opcode.LINEAR, layer.name, fields, where, sop=sop), c, rows,
                     nothing if i else bias[some], shift[some] if last else nothing,
                 ))
+    if layer.residual and in_parts(layouts, layer):
+        passes += addition_passes(layouts, layer, sums(layer))
     return passes
 
 
 def sums(layer: Layer) -> str:
     """Residual tensor in which the parts of a layer add up: the one that it makes, or one of its own."""
-    return layer.u_out or f"sum of {layer.name}"
+    return layer.u_out if layer.u_out and not layer.residual else f"sum of {layer.name}"
 
 
 def _add_up(layouts: Layouts, layer: Layer, fields: dict[str, int], where: dict[str, str], first: bool, last: bool) -> None:
-    """Make a pass one of several whose sums add up: all but the first read the sum, all but the last only write it."""
-    fields |= residual_strides(layouts, layer) | {"partial": int(not first)}
+    """Make a pass one of several whose sums add up: all but the first read the sum, all but the last only write it.
+
+    Of a layer that adds to a residual tensor all do, and what the last writes is y.
+    """
+    fields |= residual_strides(layouts, layer) | {"partial": int(not first), "residual": 0}
     where |= {} if first else {"u_src": sums(layer)}
-    if not last:
+    if not last or layer.residual:
         fields |= {"u_write": 1, "fire": 0}
         where["u_dst"] = sums(layer)
 

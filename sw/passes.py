@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from golden.spec.config import Config
-from golden.spec.model import ATTENTION, CONV, MASK, Layer, Model, Shape
-from sw import attention, linear
+from golden.spec.model import ATTENTION, CONV, HEAD, MASK, Layer, Model, Shape
+from sw import addition, attention, linear
 from sw.bits import mask_passes
 from sw.fields import Pass
-from sw.layouts import Layouts
+from sw.layouts import Layouts, SpikeTensor
 from sw.packing import Array
 
 
@@ -19,6 +19,19 @@ def layer_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], confi
     if layer.op == MASK:
         return mask_passes(layouts, layer)
     return (attention.attention_passes if layer.op in ATTENTION else linear.linear_passes)(layouts, layer, tensors)
+
+
+def own_spikes(layouts: Layouts, layer: Layer) -> dict[str, SpikeTensor]:
+    """Spike tensors that live only while a layer runs."""
+    found = {}
+    if layer.op in (CONV, HEAD):
+        name, tensor, _ = layouts.source(layer)
+        found[name] = tensor
+        if layer.residual and linear.in_parts(layouts, layer):
+            found |= [addition.digits(layouts, layer)]
+    elif layer.op == MASK:
+        found |= [layouts.gate(layer)]
+    return {name: tensor for name, tensor in found.items() if name not in layouts.shapes}
 
 
 def own_residual(layouts: Layouts, layer: Layer) -> dict[str, Shape]:

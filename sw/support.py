@@ -76,7 +76,7 @@ def spike_memory(layouts: Layouts, layers: Sequence[Layer]) -> dict[str, int]:
     intervals = [allocation.Interval(name, *life[name], layouts.spikes(name).bank_words) for name in names]
     for layer in layers:
         at = model.layers.index(layer)
-        intervals += [allocation.Interval(name, at, at, x.bank_words) for name, x in layouts.own_spikes(layer).items()]
+        intervals += [allocation.Interval(name, at, at, x.bank_words) for name, x in passes.own_spikes(layouts, layer).items()]
     return allocation.first_fit(intervals, layouts.config.spike_words, "spike banks, words")
 
 
@@ -101,7 +101,8 @@ def residual_memory(layouts: Layouts, layers: Sequence[Layer]) -> dict[str, int]
         intervals += [allocation.Interval(name, at, at, residual_beats(shape, config)) for name, shape in own.items()]
     head = model.layers[-1]
     if head.op == HEAD:
-        intervals.append(allocation.Interval(head.name, *life[head.name], logit_beats(head.channels, config)))
+        parts = linear.head_parts(layouts) if head in layers else 1
+        intervals.append(allocation.Interval(head.name, *life[head.name], parts * logit_beats(head.channels, config)))
     bases = allocation.first_fit(intervals, config.u_beats, "residual memory, beats")
     return bases | {name: bases[root] for name, root in buffer.items()}
 
@@ -160,7 +161,8 @@ def _check_sizes(layouts: Layouts, layer: Layer) -> list[str]:
     if groups > GROUPS:
         return [f"{layer.channels} channels are {groups} groups of {c.lanes} lanes, at most {GROUPS} are possible"]
     if layer.op in (CONV, HEAD):
-        return _check_parts(layouts, layer)
+        beats = f"{c.lanes} output channels need {c.beats} parameter beats, there are {c.param_beats}"
+        return [beats] if c.beats > c.param_beats else []
     if layer.op == MASK:
         return []
     reasons = []
@@ -178,18 +180,6 @@ def _check_sizes(layouts: Layouts, layer: Layer) -> list[str]:
     if rows > c.weight_rows * c.issue or width // c.neuron_lanes > c.param_beats:
         reasons.append(f"a head of {width} channels needs {rows} weight rows, there are {c.weight_rows * c.issue}")
     return reasons
-
-
-def _check_parts(layouts: Layouts, layer: Layer) -> list[str]:
-    """Sums in parts go through residual memory, where a layer has no second tensor and logits have no place."""
-    c = layouts.config
-    if c.beats > c.param_beats:
-        return [f"{c.lanes} output channels need {c.beats} parameter beats, there are {c.param_beats}"]
-    if not (layer.residual or layer.op == HEAD) or not linear.in_parts(layouts, layer):
-        return []
-    channels, kernel = layer.weight_shape(layouts.shapes)[1], layer.kernel
-    return [f"{kernel} x {kernel} x {channels} weights of {layer.weight_bits} bits for each of {c.lanes} channels do not fit "
-            f"{c.weight_rows * c.issue} weight rows, and sums in parts cannot make logits or add to a residual tensor"]
 
 
 def _check_fields(layer: Layer, model: Model, tensors: Mapping[str, Array], config: Config) -> list[str]:

@@ -45,9 +45,9 @@ class Core(wiring.Component):
     """Adds the weight rows that its queues select, ``issue`` of them a cycle, and hands on what each pass makes.
 
     Groups of ``sharing`` slots add into accumulators of their own. Their pipeline: decode and read address; row; gated row;
-    sum of the slots' rows; accumulate. The slots of a group meet in a barrier at the end of each pass, at no cost where they arrive
-    together; groups do not wait for each other, but a group stands still with complete sums while those before still
-    wait for ``result``.
+    sum of the slots' rows; accumulate. The slots of a group meet in a barrier at the end of each pass, at no cost where they
+    arrive together; groups do not wait for each other, but a group stands still with complete sums while those before
+    still wait for ``result``.
 
     Ports
     -----
@@ -140,12 +140,13 @@ class Core(wiring.Component):
                 m.d.comb += rows.eq(Mux(self.lanewise, sum(gate), gate[0]))
                 added.append(rows)
 
-            # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the pass is
-            # its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
+            # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
+            # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
             keep = signal(1, "keep")
             m.d.sync += keep.eq(~after[2].over)
             for lane, parts in enumerate(terms):
-                total, acc = signal(signed(c.w_bits + 1 + clog2(c.sharing)), f"sum{lane}"), signal(signed(c.sum_bits), f"acc{lane}")
+                total = signal(signed(c.w_bits + 1 + clog2(c.sharing)), f"sum{lane}")
+                acc = signal(signed(c.sum_bits), f"acc{lane}")
                 m.submodules[f"adder{number}_{lane}"] = adder = Adder(c.sum_bits, c.sum_bits, len(total))
                 m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keep), adder.use_b.eq(1)]
                 m.d.sync += [total.eq(sum(parts)), acc.eq(adder.sum)]

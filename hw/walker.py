@@ -17,8 +17,8 @@ def entry_layout(config: Config) -> data.StructLayout:
     """One queue entry: the set bits of one slot's share of a word, and what follows it.
 
     ``row``: weight row of bit 0 (broadcast) or of the tap (lanewise). ``bits``: bit i selects row ``row + i``
-    (broadcast) or gates lane i (lanewise). ``top``: the weight slice is the signed one. ``last``: the sums are handed over; what
-    they add to is then shifted left by ``shift``, or, with ``end``, complete.
+    (broadcast) or gates lane i (lanewise). ``top``: the weight slice is the signed one. ``last``: the sums are handed over;
+    what they add to is then shifted left by ``shift``, or, with ``end``, complete.
     """
     return data.StructLayout({
         "row": clog2(config.weight_rows), "bits": max(config.rows_per_word, config.lanes),
@@ -33,9 +33,9 @@ class Walker(wiring.Component):
     all: it reads the same address of every bank and hands each core its own word. It fetches one word per core and
     cycle, and takes one more cycle at the end of each pass and of each position (more where the passes are so short that the
     search for the next one takes longer). Tap n gives bit b of a word to slot (b + n) mod issue, so that a channel that is
-    busy in a whole neighbourhood burdens no one slot. A share without a set bit is not queued, except where sums are handed over: at
-    the end of a pass, and within it after each ``pass_words`` fetches (256 where that is 0). The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that at
-    most ``IN_FLIGHT`` more entries follow.
+    busy in a whole neighbourhood burdens no one slot. A share without a set bit is not queued, except where sums are
+    handed over: at the end of a pass, and within it after each ``pass_words`` fetches (256 where that is 0). The walker looks
+    at no entry's ``ready``: it pauses while ``room`` is low, and after that at most ``IN_FLIGHT`` more entries follow.
 
     Ports
     -----

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.spec.config import Config
+
 Array = NDArray[np.integer]
 Bytes = NDArray[np.uint8]
 
@@ -115,6 +117,52 @@ def broadcast_rows(w: Array, lanes: int, word: int, slices: int) -> Bytes:
     padded[:o, :i] = w
     patterns = weight_slices(padded, slices).reshape(slices, -1, lanes, padded.shape[1], kh * kw)
     return patterns.transpose(1, 0, 4, 3, 2).reshape(-1, lanes)  # [g, s, tap, i, lane]
+
+
+def rotate(rows: Bytes, taps: int, per_tap: int, issue: int, back: bool = False) -> Bytes:
+    """Broadcast rows in the order of the banks: tap n's are n banks further on, so that a busy channel burdens no one slot.
+
+    Parameters
+    ----------
+    rows : [n, lanes]
+        As `broadcast_rows` makes them; ``per_tap`` of them belong to each tap.
+    taps, per_tap, issue : int
+        Number of taps, rows of a tap, banks.
+    back : bool
+        The inverse.
+    """
+    blocks = rows.reshape(-1, taps, per_tap // issue, issue, rows.shape[1])
+    turned = [np.roll(blocks[:, tap], -tap if back else tap, axis=2) for tap in range(taps)]
+    return np.stack(turned, axis=1).reshape(rows.shape)
+
+
+def pass_words(rows: Array, slices: int, fetches: int, config: Config, repeat: int = 1) -> int:
+    """Descriptor field ``pass_words``: after how many fetches cores hand sums over such that these hold whatever comes.
+
+    Parameters
+    ----------
+    rows : [n, lanes]
+        Broadcast rows as they lie in the banks.
+    slices, fetches : int
+        Weight slices, and words of a slice.
+    config : Config
+        The machine; it has room for the sum of any one word.
+    repeat : int
+        How often a pass goes through the words (places of a head).
+    """
+    blocks = (-1, slices, fetches, config.rows_per_word, config.issue // config.sharing, config.sharing, config.lanes)
+    values = rows.astype(np.int16).reshape(blocks)
+    values[:, -1] -= 16 * (values[:, -1] >> 3)
+    times = min(repeat, -(-256 // fetches))
+    total = fetches * times
+    sums = np.stack([np.maximum(sign * values, 0).sum(axis=(3, 5), dtype=np.int32) for sign in (1, -1)])
+    upto = np.tile(sums, (1, 1, 1, times, 1, 1)).cumsum(axis=3)
+    upto = np.concatenate([np.zeros_like(upto[:, :, :, :1]), upto], axis=3)
+    for count in range(min(total, 256), 1, -1):
+        ends = np.minimum(np.arange(0, total, count) + count, total)
+        if (upto[:, :, :, ends] - upto[:, :, :, ::count][:, :, :, : len(ends)]).max() < 1 << config.sum_bits - 1:
+            return 0 if count == min(fetches * repeat, 256) else count
+    return 1
 
 
 def join_broadcast_rows(rows: Array, groups: int, slices: int, kernel: tuple[int, int]) -> NDArray[np.int32]:

@@ -54,8 +54,6 @@ class Config:
         Issue slots that add into the same accumulators and wait for each other at the end of each pass.
     sum_bits : int
         Width of the sum that such slots make of one pass, or of a part of it.
-    taps : int
-        Memories that a core's spike bank is cut into by x, so that a lanewise pass reads that many taps a cycle.
     w_bits, acc_bits, u_bits, x_bits, count_bits : int
         Widths of a weight slice, an accumulator (and bias, logit), a residual value, what neurons see (and y, membrane,
         threshold), a Hamming count.
@@ -81,7 +79,6 @@ class Config:
     head_max: int
     sharing: int
     sum_bits: int
-    taps: int
     w_bits: int = 4
     acc_bits: int = 24
     u_bits: int = 16
@@ -97,7 +94,7 @@ class Config:
 
         for field, low, high in (
             ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
-            ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24), ("taps", 1, 16),
+            ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24),
             ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
             ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14), ("levels_max", 1, 15),
             ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
@@ -105,7 +102,7 @@ class Config:
             value = getattr(self, field)
             check(low <= value <= high, f"{field} = {value} is outside {low}..{high}")
         for field in ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens", "axi_bits", "head_max", "queue_depth",
-                      "sharing", "taps"):
+                      "sharing"):
             value = getattr(self, field)
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
         check(self.u_bits <= self.x_bits <= self.acc_bits,
@@ -113,8 +110,8 @@ class Config:
         check(self.levels_max & (self.levels_max + 1) == 0, f"levels_max = {self.levels_max} is no power of two less 1")
         check(self.word >= self.lanes, f"word = {self.word} < lanes = {self.lanes}")
         check(self.issue <= self.word, f"issue = {self.issue} > word = {self.word}")
-        check(max(self.sharing, self.taps) <= self.issue,
-              f"sharing = {self.sharing} or taps = {self.taps} > issue = {self.issue}")
+        check(self.sharing <= self.issue, f"sharing = {self.sharing} > issue = {self.issue}")
+        check(self.most_sum < 1 << self.sum_bits - 1, f"sum_bits = {self.sum_bits} do not hold a word's sum, {self.most_sum}")
         check(self.lanes >= self.neuron_lanes, f"lanes = {self.lanes} < neuron_lanes = {self.neuron_lanes}")
         check(self.head_max >= self.lanes, f"head_max = {self.head_max} < lanes = {self.lanes}")
         check(self.ham_tokens >= self.cores, f"ham_tokens = {self.ham_tokens} < cores = {self.cores}")
@@ -133,6 +130,11 @@ class Config:
     def rows_per_word(self) -> int:
         """Rows of one weight bank that one spike word addresses."""
         return self.word // self.issue
+
+    @property
+    def most_sum(self) -> int:
+        """Largest sum that the slots of a group can make of one word."""
+        return 15 * self.rows_per_word * self.sharing
 
     @property
     def beats(self) -> int:
@@ -168,17 +170,17 @@ class Config:
 MICRO = Config(
     name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
     spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
-    sharing=1, sum_bits=20, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
+    sharing=1, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
-    sharing=2, sum_bits=20, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
+    sharing=2, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=32, ham_tokens=16, axi_bits=64,
     spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128,
-    sharing=4, sum_bits=22, taps=1, acc_bits=22,
+    sharing=2, sum_bits=12, acc_bits=22,
 )
 PRESETS = {c.name: c for c in (MICRO, SMALL, BASE)}
 

@@ -52,14 +52,15 @@ class SpikeRead(Signature):
 
 
 class SpikeWrite(Signature):
-    """Write port of the spike banks, as seen by the writer: one bank, ``mask`` bit i enables channels of beat i."""
+    """Write ports of the spike banks, as seen by the writer, one for each bank; bit i of a bank's ``mask`` enables the channels
+    of beat i.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__({
-            "bank": Out(clog2(config.cores)),
-            "addr": Out(clog2(config.spike_words)),
-            "data": Out(config.word),
-            "mask": Out(config.word // config.neuron_lanes),
+            "mask": Out(data.ArrayLayout(config.word // config.neuron_lanes, config.cores)),
+            "addr": Out(data.ArrayLayout(clog2(config.spike_words), config.cores)),
+            "data": Out(data.ArrayLayout(config.word, config.cores)),
         })
 
 

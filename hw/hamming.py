@@ -70,13 +70,15 @@ class Hamming(wiring.Component):
         m.d.comb += [channels.eq(Mux(d.width > c.word, c.word, d.width)), last_word.eq((d.width - 1) >> clog2(c.word))]
 
         # Loading: K words shift in, then V words.
-        loading_k, loading_v, arrived_k, arrived_v, inside, arrived_inside = (
-            Signal(name=n) for n in ("loading_k", "loading_v", "arrived_k", "arrived_v", "inside", "arrived_inside"))
+        loading_k, loading_v, arrived_k, arrived_v, inside = (
+            Signal(name=n) for n in ("loading_k", "loading_v", "arrived_k", "arrived_v", "inside"))
+        counted = Signal(c.cores)  # whose word arrives is one of a token
         m.d.comb += [self.read.addr.eq(addr), self.read.en.eq(loading_k | loading_v), inside.eq(remaining > load)]
-        m.d.sync += [arrived_k.eq(loading_k), arrived_v.eq(loading_v), arrived_inside.eq(inside)]
+        m.d.sync += [arrived_k.eq(loading_k), arrived_v.eq(loading_v),
+                     counted.eq(d.bank_mask & inside.replicate(c.cores))]
         fresh = Signal(data.ArrayLayout(c.word, c.cores))
         for i in range(c.cores):
-            m.d.comb += fresh[i].eq(self.read.data[i] & arrived_inside.replicate(c.word))
+            m.d.comb += fresh[i].eq(self.read.data[i] & counted[i].replicate(c.word))
         with m.If(arrived_k):
             m.d.sync += k.eq(Cat(k, fresh)[c.cores * c.word:])
         with m.If(arrived_v):
@@ -272,7 +274,8 @@ class Hamming(wiring.Component):
         def channels(at: int) -> list[list[int]]:
             """[token][channel]: bits of the heads."""
             tokens = []
-            for bank, n in product(banks, range(d["bank_tokens"])):
+            counted = [bank for i, bank in enumerate(banks) if d["bank_mask"] >> i & 1]
+            for bank, n in product(counted, range(d["bank_tokens"])):
                 joined = sum(bank[at + n * d["step_stride"] + w] << (w * c.word) for w in range(words))
                 tokens.append([joined >> (low + i) & 1 for i in range(width)])
             return tokens

@@ -87,8 +87,10 @@ class Mover(wiring.Component):
             widen.short.eq(short), widen.narrow.payload.eq(self.read_data.payload.data), widen.wide.ready.eq(1),
             widen.narrow.valid.eq(self.read_data.valid & loading), self.read_data.ready.eq(widen.narrow.ready & loading),
             put.eq(widen.wide.valid & loading),
-            self.spike_write.bank.eq(bank), self.spike_write.addr.eq(addr), self.spike_write.data.eq(widen.wide.payload),
-            self.spike_write.mask.eq((put & ~d.space).replicate(len(self.spike_write.mask))),
+            *(self.spike_write.addr[i].eq(addr) for i in range(c.cores)),
+            *(self.spike_write.data[i].eq(widen.wide.payload) for i in range(c.cores)),
+            *(self.spike_write.mask[i].eq((put & ~d.space & (bank == i)).replicate(c.word // c.neuron_lanes))
+              for i in range(c.cores)),
             self.u_write.addr.eq(addr), self.u_write.data.eq(widen.wide.payload), self.u_write.en.eq(put & d.space),
         ]
 

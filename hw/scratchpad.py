@@ -39,11 +39,9 @@ class Scratchpad(wiring.Component):
             write = bank.write_port(granularity=c.neuron_lanes)
             read = bank.read_port()
             m.d.comb += [
-                write.addr.eq(self.write.addr), write.data.eq(self.write.data), read.addr.eq(self.read.addr),
-                read.en.eq(self.read.en), self.read.data[core].eq(read.data),
+                write.addr.eq(self.write.addr[core]), write.data.eq(self.write.data[core]), write.en.eq(self.write.mask[core]),
+                read.addr.eq(self.read.addr), read.en.eq(self.read.en), self.read.data[core].eq(read.data),
             ]
-            with m.If(self.write.bank == core):
-                m.d.comb += write.en.eq(self.write.mask)
         m.submodules.residual = residual = Memory(shape=c.u_beat_bits, depth=c.u_beats, init=[])
         u_write_port, u_read_port = residual.write_port(), residual.read_port()
         m.d.comb += [

@@ -69,7 +69,10 @@ def classify(
     picture: Annotated[Path | None, typer.Option(help="PNG to write: frames, spikes, scores; one file only")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say what videos show. Exit code 0: done; 1: not bit-exact; 2: something could not be used."""
+    """Say what videos show: the class, or all that a network without classes makes.
+
+    Exit code 0: done; 1: not bit-exact; 2: something could not be used.
+    """
     if picture and (len(files) != 1 or picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
         complain(ValueError(f"--picture takes one video file and a .png in an existing folder, not {len(files)} and '{picture}'"))
         raise typer.Exit(2)
@@ -115,9 +118,13 @@ def _classify(driver: Driver, used: Bundle, source: ModelFile | None, file: Path
 
         result = driver.run(clip, progress)  # figures without the stores of a trace
         traced = driver.trace(clip, progress) if verify or picture else result
-    scores = dict(zip(used.manifest.classes, map(float, result.scores), strict=True))
-    answer = {
-        "file": str(file), "class": result.label, "scores": scores, "logits": [int(x) for x in result.logits],
+    answer: dict[str, Any] = {"file": str(file)}
+    if used.manifest.classes:
+        scores = dict(zip(used.manifest.classes, map(float, result.scores), strict=True))
+        answer |= {"class": result.label, "scores": scores, "logits": [int(x) for x in result.logits]}
+    else:
+        answer["result"] = result.output.tolist()
+    answer |= {
         "cycles": result.cycles, "sops": result.sops, "utilisation": result.utilisation, "saturations": result.saturations,
         "layers": [asdict(x) for x in result.layers.values()],
     }
@@ -139,7 +146,8 @@ def _classify(driver: Driver, used: Bundle, source: ModelFile | None, file: Path
 
 def _show(file: Path, used: Bundle, result: Result) -> None:
     """Print the answer of one file."""
-    output.print(f"{file}: {result.label}", style="bold", markup=False)
+    values = f"{list(result.output.shape)} values from {result.output.min()} to {result.output.max()}"
+    output.print(f"{file}: {result.label or values}", style="bold", markup=False)
     for i in sorted(range(len(result.scores)), key=lambda i: -result.scores[i])[:3]:
         output.print(f"  {used.manifest.classes[i]:<20} {result.scores[i]:6.1%}  logit {result.logits[i]}", markup=False)
     cycles = f"{result.cycles:,} cycles, utilisation {result.utilisation:.1%}" if result.cycles else "no cycles on this device"

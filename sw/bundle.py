@@ -18,7 +18,7 @@ from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
 from sw.packing import Bytes
 
-FORMAT = 1
+FORMAT = 2
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
 
 
@@ -28,12 +28,16 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2."""
+    """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
+
+    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one.
+    """
 
     kind: str
     shape: tuple[int, int, int, int]
     offset: int
     size: int
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class Program:
     tensors: dict[str, Tensor]
 
     @property
-    def logits(self) -> Tensor:
-        """The one tensor that every program stores."""
-        return next(x for x in self.tensors.values() if x.kind == LOGITS)
+    def result(self) -> str:
+        """Name of the tensor that every program stores, at offset 0: the logits, or residual values."""
+        return next(name for name, x in self.tensors.items() if x.offset == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,4 +185,5 @@ def _check(bundle: Bundle) -> None:
                 raise BundleError(f"program '{name}', descriptor {i}: {error}") from error
             if opcode != step.opcode:
                 raise BundleError(f"program '{name}', descriptor {i} is '{opcode}', the manifest says '{step.opcode}'")
-        _ = program.logits
+        if not any(x.offset == 0 for x in program.tensors.values()):
+            raise BundleError(f"program '{name}' stores no result")

@@ -10,13 +10,15 @@ import numpy as np
 from golden.spec import descriptor
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
-from golden.spec.model import INPUT, Model
+from golden.spec.model import HEAD, INPUT, Layer, Model
 from sw import passes, support
 from sw.allocation import Region, place
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Bundle, Manifest, Program, Step, Tensor
+from sw.fields import Pass
+from sw.layouts import Layouts, logit_beats, residual_beats
+from sw.linear import head_parts
 from sw.model_file import ModelFile
 from sw.packing import Bytes, round_up
-from sw.passes import Pass
 
 ALIGN = 64  #: of every offset in a segment
 SPIKE_SPACE, RESIDUAL_SPACE = 0, 1
@@ -43,7 +45,7 @@ def compile_model(source: ModelFile, config: Config) -> Bundle:
         "trace": trace.build(layers, run_size, lambda part: _addresses(offsets[id(part)], start)),
     }
     image = np.concatenate([run.image(), trace.image(), images])
-    words = passes.spike_tensor(model, model.shapes(), INPUT, config)
+    words = Layouts(model, config).spikes(INPUT)
     manifest = Manifest(
         preset=config.name, config=config.digest, model=source.digest, name=model.name, classes=model.classes,
         encoding=asdict(model.encoding), planes=model.planes, lanes=config.lanes, word=config.word, peak_sop=config.peak_sop,
@@ -57,19 +59,22 @@ def _addresses(offsets: tuple[int, int], start: int) -> tuple[int, int]:
 
 
 def _lay_out(parts: list[Pass]) -> tuple[Bytes, dict[int, tuple[int, int]]]:
-    """All weight and parameter images end to end, and the offsets of those of every pass."""
+    """All weight and parameter images end to end, equal ones once, and the offsets of those of every pass."""
     pieces: list[Bytes] = []
-    offsets: dict[int, tuple[int, int]] = {}
+    known: dict[bytes, int] = {}
     at = 0
-    for part in parts:
-        starts = []
-        for data in (part.weights, part.parameters):
-            starts.append(at)
-            padded = np.zeros(round_up(data.size, ALIGN), np.uint8)
-            padded[: data.size] = data
-            pieces.append(padded)
-            at += padded.size
-        offsets[id(part)] = (starts[0], starts[1])
+
+    def offset(data: Bytes) -> int:
+        nonlocal at
+        key = data.tobytes()
+        if key not in known:
+            known[key] = at
+            pieces.append(np.zeros(round_up(data.size, ALIGN), np.uint8))
+            pieces[-1][: data.size] = data
+            at += pieces[-1].size
+        return known[key]
+
+    offsets = {id(part): (offset(part.weights), offset(part.parameters)) for part in parts}
     return np.concatenate(pieces), offsets
 
 
@@ -80,8 +85,8 @@ class _ProgramBuilder:
         self.model = model
         self.config = config
         self.traced = traced
-        self.shapes = model.shapes()
-        self.bases = {**support.spike_memory(model, config), **support.residual_memory(model, config)}
+        self.layouts = Layouts(model, config)
+        self.bases = support.spike_memory(self.layouts, model.layers) | support.residual_memory(self.layouts, model.layers)
         self.words: list[int] = []
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
@@ -92,25 +97,27 @@ class _ProgramBuilder:
         """The descriptors as bytes."""
         return np.array(self.words, "<u4").view(np.uint8)
 
+    def _kept(self, layer: Layer) -> list[tuple[str, str]]:
+        """Name and layout of the tensors that are stored behind a layer, the result excepted."""
+        made = ((layer.u_out, RESIDUAL), (layer.spike_out, SPIKES)) if self.traced else ()
+        return [(name, kind) for name, kind in made if name and name != self.model.result]
+
     def count(self, layers: list[list[Pass]]) -> int:
-        """Descriptors that `build` will make."""
-        stores = sum(bool(x.spike_out) + bool(x.u_out) for x in self.model.layers) if self.traced else 0
-        return 1 + sum(len(parts) for parts in layers) + stores + 2
+        """Descriptors that `build` will make: of the layers and their stores, of the input, of the result, of the end."""
+        return sum(len(parts) for parts in layers) + sum(len(self._kept(x)) for x in self.model.layers) + 3
 
     def build(self, layers: list[list[Pass]], offset: int, addresses: Callable[[Pass], tuple[int, int]]) -> Program:
-        """The program at ``offset`` of the image: load the input, run all passes, store the logits (and all else)."""
-        head = self.model.layers[-1]
-        self._reserve(head.name, LOGITS)
+        """The program at ``offset`` of the image: load the input, run all passes, store the result (and all else)."""
+        last = self.model.layers[-1]
+        self._reserve(self.model.result, LOGITS if last.op == HEAD else RESIDUAL)
         self._load_input()
         for layer, parts in zip(self.model.layers, layers, strict=True):
             for part in parts:
                 self._pass(part, *addresses(part))
-            if self.traced:
-                for name, kind in ((layer.u_out, RESIDUAL), (layer.spike_out, SPIKES)):
-                    if name:
-                        self._reserve(name, kind)
-                        self._store(name, layer.name)
-        self._store(head.name, head.name)
+            for name, kind in self._kept(layer):
+                self._reserve(name, kind)
+                self._store(name, layer.name)
+        self._store(self.model.result, last.name)
         self._emit(Opcode.END, {}, "end", (0, 1))
         return Program(offset, self.result_bytes, tuple(self.steps), self.tensors)
 
@@ -120,19 +127,20 @@ class _ProgramBuilder:
 
     def _reserve(self, name: str, kind: str) -> None:
         """Give a tensor its place in the result segment."""
-        shape = self.shapes[name]
+        shape, parts = self.layouts.shapes[name], 1
         if kind == SPIKES:
-            layout = passes.spike_tensor(self.model, self.shapes, name, self.config)
-            size = layout.bank_words * self.config.cores * self.config.word // 8
+            layout = self.layouts.spikes(name)
+            size, parts = layout.bank_words * self.config.cores * self.config.word // 8, layout.planes
         elif kind == RESIDUAL:
-            size = passes.residual_beats(shape, self.config) * self.config.u_beat_bits // 8
+            size = residual_beats(shape, self.config) * self.config.u_beat_bits // 8
         else:
-            size = passes.logit_beats(shape[3], self.config) * self.config.u_beat_bits // 8
-        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size)
+            parts = head_parts(self.layouts)
+            size = parts * logit_beats(shape[3], self.config) * self.config.u_beat_bits // 8
+        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, parts)
         self.result_bytes += round_up(size, ALIGN)
 
     def _load_input(self) -> None:
-        layout = passes.spike_tensor(self.model, self.shapes, INPUT, self.config)
+        layout = self.layouts.spikes(INPUT)
         self._emit(Opcode.LOAD, {
             "count": layout.bank_words * self.config.cores, "segment": INPUT_SEGMENT, "space": SPIKE_SPACE,
             "base": self.bases[INPUT], "step_stride": layout.step_words,
@@ -143,7 +151,7 @@ class _ProgramBuilder:
         tensor = self.tensors[name]
         fields = {"offset": tensor.offset, "segment": RESULT_SEGMENT, "base": self.bases[name]}
         if tensor.kind == SPIKES:
-            layout = passes.spike_tensor(self.model, self.shapes, name, self.config)
+            layout = self.layouts.spikes(name)
             fields |= {"count": layout.bank_words * self.config.cores, "space": SPIKE_SPACE, "step_stride": layout.step_words}
         else:
             fields |= {"count": tensor.size * 8 // self.config.u_beat_bits, "space": RESIDUAL_SPACE, "step_stride": 1}
@@ -154,7 +162,11 @@ class _ProgramBuilder:
         fields = dict(part.fields)
         for address, name in part.bases.items():
             fields[address] = fields.get(address, 0) + self.bases[name]
-        generated = part.opcode == Opcode.LINEAR and not part.weights.size  # by the HAMMING descriptor just before
+        if part.other:
+            distance = self.bases[part.other] - self.bases[part.bases["origin"]]
+            fields["origin"] += min(distance, 0)
+            fields["x_stride"] = abs(distance)
+        generated = not part.parameters.size  # by the HAMMING descriptor just before
         if not generated:
             region, rows_apart, beats_apart = place(self.config, part.rows, part.beats, self.before)
             loads_rows = bool(part.weights.size)

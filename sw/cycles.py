@@ -24,6 +24,7 @@ from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
 from golden.spec.model import INPUT, SDHA, Layer, Model
 from sw import passes
+from sw.layouts import Layouts
 from sw.packing import Array
 
 Times = NDArray[np.int32]
@@ -158,7 +159,7 @@ def clip_cycles(model: Model, config: Config, costs: list[Cost], datapath: Datap
     With ``skip_silent``, head h is counted while q, k and v of the heads after it are made and the head before it is
     applied; what is longer than that is waited for.
     """
-    source = passes.spike_tensor(model, model.shapes(), INPUT, config)
+    source = Layouts(model, config).spikes(INPUT)
     total = source.bank_words * config.cores * config.word // config.axi_bits + sum(x.cycles for x in costs)
     if not datapath.skip_silent:
         return total

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +62,12 @@ class Result:
 
     Attributes
     ----------
+    output : [1, 1, 1, O] int32 or [T, H, W, C] int16
+        What the network is run for, as the machine made it: logits, or of a network without classes a residual tensor.
     index, label : int, str
-        Class with the largest logit, the lowest index on a tie.
+        Class with the largest logit, the lowest index on a tie; -1 and "" without classes.
     logits : [O] int32
-        As the machine made them.
+        Of all classes, of which there may be none.
     scores : [O] float
         Softmax of the logits over their standard deviation: for display, since logits have no scale of their own.
     cycles : int
@@ -79,6 +82,7 @@ class Result:
         [T, H, W, C] by name, where traced.
     """
 
+    output: Array = field(repr=False)
     index: int
     label: str
     logits: NDArray[np.int32]
@@ -156,7 +160,7 @@ class Driver:
         self._stale = True
 
     def run(self, clip: Array, progress: Progress | None = None) -> Result:
-        """Classify an input tensor [T, H, W, C] uint8.
+        """Run an input tensor [T, H, W, C] uint8.
 
         Raises
         ------
@@ -206,13 +210,14 @@ class Driver:
                 self._stop()
             raise
         tensors = {key: self._fetch(segments[2], value) for key, value in program.tensors.items()}
-        logits = next(tensors[key] for key, value in program.tensors.items() if value is program.logits).reshape(-1)
+        output = tensors[program.result]
+        logits = (output.reshape(-1) if manifest.classes else np.zeros(0)).astype(np.int32)
         layers = self._statistics(program, segments[3])
         cycles = self._read("CYCLES_LO") | self._read("CYCLES_HI") << 32
         sops = sum(x.sops for x in layers.values())
-        index = int(np.argmax(logits))
+        index, scores = (int(np.argmax(logits)), _scores(logits)) if manifest.classes else (-1, np.zeros(0))
         return Result(
-            index, manifest.classes[index], logits.astype(np.int32), _scores(logits), cycles, layers,
+            output, index, manifest.classes[index] if manifest.classes else "", logits, scores, cycles, layers,
             sops / (manifest.peak_sop * cycles) if cycles else 0.0, self._read("SATURATIONS"),
             tensors if name == "trace" else {},
         )
@@ -254,16 +259,17 @@ class Driver:
         assert self._bundle is not None
         data = np.frombuffer(self.device.read_memory(base + tensor.offset, tensor.size), np.uint8)
         if tensor.kind == SPIKES:
-            return packing.unpack_spikes(data, tensor.shape, self._bundle.manifest.word)
+            return packing.unpack_spikes(data, tensor.shape, self._bundle.manifest.word, tensor.parts)
         if tensor.kind == RESIDUAL:
             return packing.unpack_residual(data, tensor.shape, self._bundle.manifest.lanes)
-        return packing.unpack_logits(data, tensor.shape[3])
+        return packing.unpack_logits(data, tensor.shape[3], tensor.parts)
 
     def _statistics(self, program: Program, base: int) -> dict[str, LayerStatistics]:
         """Statistics records put together by layer; END leaves none."""
         size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
         records = np.frombuffer(self.device.read_memory(base, size), "<u4").reshape(len(program.steps) - 1, -1)
         layers: dict[str, LayerStatistics] = {}
+        sops: dict[str, Fraction] = {}
         for i, (step, record) in enumerate(zip(program.steps[:-1], records, strict=True)):
             values = {name: int(value) for name, value in zip(registers.STATISTICS, record, strict=False)}
             if values.pop("layer") != i:
@@ -272,7 +278,9 @@ class Driver:
             total = layers.setdefault(name, LayerStatistics(name))
             for key, value in values.items():
                 setattr(total, key, getattr(total, key) + value)
-            total.sops += values["adds"] * step.sop_num // step.sop_den
+            sops[name] = sops.get(name, Fraction()) + Fraction(values["adds"] * step.sop_num, step.sop_den)
+        for name, count in sops.items():
+            layers[name].sops = int(count)
         return layers
 
     def _read(self, name: str) -> int:

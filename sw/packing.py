@@ -70,9 +70,10 @@ def unpack_residual(data: Bytes, shape: tuple[int, int, int, int], lanes: int) -
     return np.ascontiguousarray(values.transpose(2, 0, 1, 3))
 
 
-def unpack_logits(data: Bytes, classes: int) -> NDArray[np.int32]:
-    """Logits [1, 1, 1, O] int32 of 32-bit numbers ``[class]``; padding is ignored."""
-    return data.view("<i4")[:classes].reshape(1, 1, 1, classes).astype(np.int32)
+def unpack_logits(data: Bytes, classes: int, parts: int = 1) -> NDArray[np.int32]:
+    """Logits [1, 1, 1, O] int32 of 32-bit numbers ``[part][class]``, whose sum over the parts they are; padding is ignored."""
+    sums = data.view("<i4").reshape(parts, -1)[:, :classes].sum(axis=0, dtype=np.int32)
+    return sums.reshape(1, 1, 1, classes)
 
 
 def weight_slices(w: Array, slices: int) -> Bytes:
@@ -119,7 +120,7 @@ def broadcast_rows(w: Array, lanes: int, word: int, slices: int) -> Bytes:
     return patterns.transpose(1, 0, 4, 3, 2).reshape(-1, lanes)  # [g, s, tap, i, lane]
 
 
-def rotate(rows: Array, taps: int, per_tap: int, issue: int, back: bool = False) -> Array:
+def rotate(rows: Bytes, taps: int, per_tap: int, issue: int, back: bool = False) -> Bytes:
     """Broadcast rows in the order of the banks: tap n's are n banks further on, so that a busy channel burdens no one slot.
 
     Parameters

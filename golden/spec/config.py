@@ -54,8 +54,13 @@ class Config:
         Issue slots that add into the same accumulators and wait for each other at the end of each pass.
     sum_bits : int
         Width of the sum that such slots make of one pass, or of a part of it.
-    w_bits, acc_bits, u_bits, count_bits : int
-        Widths of a weight slice, an accumulator (and bias, membrane, logit), a residual value, a Hamming count.
+    w_bits, acc_bits, u_bits, x_bits, count_bits : int
+        Widths of a weight slice, an accumulator (and bias, logit), a residual value, what neurons see (and y, membrane,
+        threshold), a Hamming count.
+    levels_max : int
+        Largest spike: 1, 3, 7 or 15.
+    any_leak : bool
+        Membranes keep any number of sixteenths; else 0, 8 or 16 of them.
     """
 
     name: str
@@ -77,7 +82,10 @@ class Config:
     w_bits: int = 4
     acc_bits: int = 24
     u_bits: int = 16
+    x_bits: int = 18
     count_bits: int = 14
+    levels_max: int = 1
+    any_leak: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, text: str) -> None:
@@ -88,7 +96,7 @@ class Config:
             ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
             ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24),
             ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
-            ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14),
+            ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14), ("levels_max", 1, 15),
             ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
         ):
             value = getattr(self, field)
@@ -97,6 +105,9 @@ class Config:
                       "sharing"):
             value = getattr(self, field)
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
+        check(self.u_bits <= self.x_bits <= self.acc_bits,
+              f"x_bits = {self.x_bits} is outside u_bits..acc_bits = {self.u_bits}..{self.acc_bits}")
+        check(self.levels_max & (self.levels_max + 1) == 0, f"levels_max = {self.levels_max} is no power of two less 1")
         check(self.word >= self.lanes, f"word = {self.word} < lanes = {self.lanes}")
         check(self.issue <= self.word, f"issue = {self.issue} > word = {self.word}")
         check(self.sharing <= self.issue, f"sharing = {self.sharing} > issue = {self.issue}")
@@ -159,12 +170,12 @@ class Config:
 MICRO = Config(
     name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
     spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
-    sharing=1, sum_bits=12, acc_bits=20, count_bits=12,
+    sharing=1, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
-    sharing=2, sum_bits=12, acc_bits=20, count_bits=12,
+    sharing=2, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=32, ham_tokens=16, axi_bits=64,

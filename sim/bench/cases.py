@@ -310,7 +310,9 @@ def hamming(rng: np.random.Generator, c: Config) -> Case:
     _store(banks, k_base, k, c)
     _store(banks, v_base, v, c)
     low = first_word * c.word + mask_low
-    kn, vn = (x.reshape(tokens, -1)[:, low:low + width].astype(np.int64) for x in (k, v))
+    bank_mask = (1 << c.cores) - 1 if rng.random() < 0.5 else draw(1, (1 << c.cores) - 1)
+    counted = (bank_mask >> np.arange(steps * c.cores) % c.cores & 1).astype(bool)
+    kn, vn = (x[counted].reshape(-1, x.shape[-1])[:, low:low + width].astype(np.int64) for x in (k, v))
 
     a = np.einsum("ni,nj->ij", kn, vn)
     m = a if dot else 2 * a - vn.sum(axis=0)
@@ -342,9 +344,9 @@ def hamming(rng: np.random.Generator, c: Config) -> Case:
         "dot": dot, "weight_base": weight_base, "param_base": param_base, "slices": slices, "slice_words": words,
         "step_stride": step_stride, "plane_stride": total_words, "mask_low": mask_low,
         "mask_high": (mask_low + width - 1) % c.word, "k_src": k_base + first_word, "v_src": v_base + first_word, "width": width,
-        "head_mask": head_mask, "bank_tokens": bank_tokens, "words": words, "bank_mask": (1 << c.cores) - 1,
+        "head_mask": head_mask, "bank_tokens": bank_tokens, "words": words, "bank_mask": bank_mask,
     }
     values = decode(encode(Opcode.HAMMING, {name: int(value) for name, value in fields.items()}))
     name = (f"width {width} at {mask_low} heads of {head} tokens {tokens} slices {slices} density {density_k} {density_v} "
-            f"dot {dot:d}")
+            f"dot {dot:d} cores {bank_mask:b}")
     return Case(name, values, banks, params=params, weights_after=written, params_after=params_after)

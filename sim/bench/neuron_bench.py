@@ -10,9 +10,11 @@ import cocotb
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS
 from hw.bus import descriptor_layout
+from hw.collector import Collector
+from hw.core import Sums, sum_layout, wrap
 from hw.neuron import Neuron
 from sim.lib.clock import Bench, Port, Probe, Wire
-from sim.lib.memory import Memory
+from sim.lib.memory import Memory, spike_writes
 from sim.lib.pack import join, pack
 from sim.lib.runner import settings
 from sim.lib.stream import Source
@@ -23,7 +25,7 @@ class SpikeWrites:
 
     def __init__(self, dut: Any, config: Config) -> None:
         self.config = config
-        self.ports = [Port(dut, f"write_{x}") for x in ("mask", "bank", "addr", "data")]
+        self.ports = [Port(dut, f"write_{x}") for x in ("mask", "addr", "data")]
         self.writes: list[tuple[int, int, int, int]] = []
 
     def drive(self) -> None:
@@ -31,8 +33,9 @@ class SpikeWrites:
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        if mask := self.ports[0].get():
-            _, bank, addr, data = (x.get() for x in self.ports)
+        if not self.ports[0].get():
+            return
+        for bank, addr, mask, data in spike_writes(self.config, *(x.get() for x in self.ports)):
             assert mask.bit_count() == 1
             beat = mask.bit_length() - 1
             width = self.config.neuron_lanes
@@ -59,71 +62,117 @@ def random_descriptor(c: Config) -> dict[str, int]:
     d = dict.fromkeys(FIELDS, 0)
     d["out_h"], d["out_w"], d["groups"], d["steps"] = (random.randint(1, 3) for _ in range(4))
     d["first_group"] = random.randint(0, 5)
-    d["integrate"] = int(random.random() < 0.25)
+    d["integrate"] = int(random.random() < 0.2)
     if d["integrate"]:
         d["out_h"] = d["out_w"] = 1
     else:
-        d["residual"], d["u_write"], d["fire"] = (int(random.random() < p) for p in (0.4, 0.5, 0.8))
+        d["residual"], d["partial"], _ = random.choice([(0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 0, 0), (0, 1, 0)])
+        d["u_write"], d["fire"] = (int(random.random() < p) for p in (0.5, 0.8))
     total = d["first_group"] + d["groups"] + random.randint(0, 1)
     d["u_step"] = total * c.beats
     d["u_pos_stride"] = d["steps"] * c.cores * d["u_step"]
     size = d["out_h"] * d["out_w"] * d["u_pos_stride"]
     d["u_src"] = random.randint(0, 9)
     d["u_dst"] = d["u_src"] if random.getrandbits(1) else d["u_src"] + size + random.randint(0, 9)
-    d["dst_words"] = -(-total * c.lanes // c.word)
+    d["levels"] = random.randint(1, c.levels_max) if random.getrandbits(1) else 1
+    d["out_planes"] = random.randint(d["levels"].bit_length(), c.levels_max.bit_length())
+    d["step_shift"] = random.choice([random.randint(0, c.x_bits - 2), random.randint(0, 31)])
+    d["leak"] = random.choice([0, 8, 8, 16, random.randint(0, 16) if c.any_leak else 8])
+    d["soft"] = random.getrandbits(1)
+    d["bank_mask"] = (1 << c.cores) - 1 if random.getrandbits(1) else random.getrandbits(16)
+    d["dst_plane_stride"] = -(-total * c.lanes // c.word)
+    d["dst_words"] = d["out_planes"] * d["dst_plane_stride"]
     d["dst_pos_stride"] = d["steps"] * d["dst_words"]
+    d["dst_row_skip"] = random.choice([0, random.randint(0, 50)])
     d["spike_dst"] = random.randint(0, 99)
     d["param_base"] = random.randint(0, c.param_beats - d["groups"] * c.beats)
-    d["theta"] = random.randint(-(1 << random.randint(1, c.acc_bits - 1)), (1 << random.randint(1, c.acc_bits - 1)) - 1)
+    d["theta"] = random.randint(-(1 << random.randint(1, c.x_bits - 1)), (1 << random.randint(1, c.x_bits - 1)) - 1)
     return d
+
+
+def random_results(c: Config, count: int, bits: int, single: bool) -> list[list[Sums]]:
+    """What each core's passes make of ``count`` results: the same passes for all of a time step, sums of up to ``bits`` bits."""
+    cores: list[list[Sums]] = [[] for _ in range(c.cores)]
+    bits = min(bits, c.sum_bits - 1)
+    for _ in range(count):
+        shifts = [] if single else random.choices([0, 1, 2, 3, 4], k=random.choice([0, 0, 1, 2, 5]))
+        for shift, end in [*((x, False) for x in shifts), (random.randrange(5), True)]:
+            for core in cores:
+                sums = [[random.randint(-(1 << bits), (1 << bits) - 1) >> random.randint(0, 8) for _ in range(c.lanes)]
+                        for _ in range(c.issue // c.sharing)]
+                core.append(Sums(sums, shift, end))
+    return cores
+
+
+def payload(c: Config, x: Sums) -> int:
+    """The bits of `hw.core.sum_layout`."""
+    return pack(sum_layout(c), {"sums": join((v for part in x.sums for v in part), c.sum_bits), "shift": x.shift, "end": x.end})
+
+
+def quickest(c: Config, d: dict[str, int], passes: list[Sums]) -> int:
+    """Cycles in which the beats can be taken, where neither planes nor slow membranes delay any."""
+    rounds = sum(1 if x.end else max(1, x.shift if x.shift < 4 else 1) for x in passes)
+    logits = c.beats * d["groups"] if d["integrate"] else 0  # of the last core take a beat more
+    return rounds * c.cores * c.beats + logits
 
 
 @cocotb.test()
 async def writes_of_random_descriptors(dut: Any) -> None:
-    """Spike and residual writes are the twin's, in order, however the results come; ``done`` comes once, after all."""
+    """Spike and residual writes are the twin's, in order, however the sums come; ``done`` comes once, after all, and as soon as
+    it can.
+    """
     config, count, seed = settings()
     random.seed(seed)
     u = Residual(dut, [], config.u_beat_bits)
     params = Memory(dut, [], config.param_beat_bits, read="params")
     start, descriptor = Wire(dut, "start"), Wire(dut, "descriptor")
     done, taken, saturations = (Probe(dut, x) for x in ("done", "taken", "saturations"))
+    neuron = Neuron(config)
     bench = Bench(dut)
     await bench.reset()
-    number = 0
+    number = timed = 0
     while number < count:
         d = random_descriptor(config)
         if d["u_dst"] + d["out_h"] * d["out_w"] * d["u_pos_stride"] + 2 * d["u_step"] > config.u_beats:
             continue
         number += 1
-        rates = random.choice([[1.0], [0.1], [0.02], [1.0, 0.1, 0.5]])
+        rates = random.choice([[1.0], [1.0], [0.1], [0.02], [1.0, 0.1, 0.5]])
         sources = [Source(dut, f"results_{i}", random.choice(rates)) for i in range(config.cores)]
         spikes = SpikeWrites(dut, config)
         bench.agents = [start, descriptor, *sources, params, u, spikes, done, taken, saturations]
         shift = random.randint(0, 31)
-        bits = max(8, min(config.acc_bits - 2, config.acc_bits - 12 + shift))  # |y| is three bits short: no membrane overflows
-        results = [[[random.randint(-(1 << bits), 1 << bits) >> random.randint(0, 8) for _ in range(config.lanes)]
-                    for _ in range(d["out_h"] * d["out_w"] * d["groups"] * d["steps"])] for _ in range(config.cores)]
+        bits = max(8, min(config.acc_bits - 2, config.x_bits - 10 + shift))  # |y| does not always overflow
+        results = random_results(config, d["out_h"] * d["out_w"] * d["groups"] * d["steps"], bits, bool(random.getrandbits(1)))
         params.words = [join((random.randint(-(1 << bits), (1 << bits) - 1) & 0xFFFFFF | max(shift, random.randint(0, 31)) << 24
                               for _ in range(config.neuron_lanes)), 32) for _ in range(config.param_beats)]
         if random.getrandbits(1):  # a threshold that some neuron without a residual reaches exactly
-            first = params.words[d["param_base"]]
-            bias = (first & 0xFFFFFF ^ 0x800000) - 0x800000
-            half = 1 << config.acc_bits - 1
-            d["theta"] = max(-half, min(half - 1, ((results[0][0][0] + bias) << 8) >> (first >> 24 & 31)))
+            param = params.words[d["param_base"]]
+            acc = Collector.model(config, d, results)[0][0] + wrap(param, config.acc_bits)
+            d["theta"] = wrap((acc << 8) >> (param >> 24 & 31), config.x_bits)
         u.words, u.log = [random.getrandbits(config.u_beat_bits) for _ in range(config.u_beats)], []
         expected = Neuron.model(config, d, results, params.words, u.words)
         for source, items in zip(sources, results, strict=True):
-            source.send(join(x, config.acc_bits) for x in items)
+            source.send(payload(config, x) for x in items)
         descriptor.value = pack(descriptor_layout(), d)
         start.pulse()
-        before = [x.total for x in (done, taken, saturations)]
+        before, begin = [x.total for x in (done, taken, saturations)], bench.cycle
         await bench.until(lambda: bool(done.value), 100_000, "done")
+        cycles = bench.cycle - begin
         what = f"case {number} (seed {seed}): { {k: v for k, v in d.items() if v} }"
-        assert spikes.writes == expected.spikes, f"{what}: spikes"
+        assert u.log == expected.u, f"{what}: residual {u.log[:3]} {expected.u[:3]}"
+        for bank in range(config.cores):
+            found, wanted = ([x for x in writes if x[0] == bank] for writes in (spikes.writes, expected.spikes))
+            assert found == wanted, f"{what}: spikes of bank {bank}"
         assert u.log == expected.u, f"{what}: residual"
         for _ in range(12):
             await bench.tick()
-        found = [b - a for a, b in zip(before, (x.total for x in (done, taken, saturations)), strict=True)]
-        wanted = [1, sum(map(len, results)), expected.saturations]
-        assert found == wanted, f"{what}: done, taken, saturations {found}, not {wanted}"
+        counts = [b - a for a, b in zip(before, (x.total for x in (done, taken, saturations)), strict=True)]
+        complete = sum(x.end for core in results for x in core)
+        assert counts == [1, complete, expected.saturations], f"{what}: done, taken, saturations {counts}"
         assert len(spikes.writes) == len(expected.spikes) and len(u.log) == len(expected.u), f"{what}: writes after done"
+        fast = d["leak"] in (0, 8, 16) and not (d["soft"] and d["levels"] > 1) and (d["out_planes"] == 1 or not d["fire"])
+        if fast and rates == [1.0]:
+            timed += 1
+            limit = quickest(config, d, results[0]) + neuron.latency + 1
+            assert cycles == limit, f"{what}: {cycles} cycles, not {limit}"
+    assert timed or count < 16

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
-from golden.spec.config import Config
+from golden.spec.config import Config, clog2
 from sim.lib.clock import Port
+from sim.lib.pack import split
 
 
 class Memory:
@@ -40,6 +42,16 @@ class Memory:
             self.writes += 1
 
 
+def spike_writes(config: Config, mask: int, addr: int, data: int) -> Iterator[tuple[int, int, int, int]]:
+    """Bank, address, mask and data of each write, from the fields of `hw.bus.SpikeWrite`."""
+    c = config
+    parts, address = c.word // c.neuron_lanes, clog2(c.spike_words)
+    for bank, fields in enumerate(zip(*(split(x, n, c.cores) for x, n in ((addr, address), (mask, parts), (data, c.word))),
+                                      strict=True)):
+        if fields[1]:
+            yield (bank, *fields)
+
+
 class SpikeBanks:
     """Spike banks behind `hw.bus.SpikeRead` and, where named, `hw.bus.SpikeWrite`."""
 
@@ -47,7 +59,7 @@ class SpikeBanks:
         self.config = config
         self.banks = [[0] * config.spike_words for _ in range(config.cores)]
         self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")]
-        self.write = [Port(dut, f"{write}_{x}") for x in ("mask", "bank", "addr", "data")] if write else None
+        self.write = [Port(dut, f"{write}_{x}") for x in ("mask", "addr", "data")] if write else None
         self.data = 0
         self.writes = 0
 
@@ -64,10 +76,10 @@ class SpikeBanks:
                 self.data = sum(bank[addr] << (i * c.word) for i, bank in enumerate(self.banks))
             else:
                 self.data = random.getrandbits(c.word * c.cores)
-        if self.write and (mask := self.write[0].get()):
-            _, bank, addr, data = (port.get() for port in self.write)
-            assert addr < c.spike_words, f"write to spike address {addr} of {c.spike_words}"
-            beat = (1 << c.neuron_lanes) - 1
-            lanes = sum(beat << (i * c.neuron_lanes) for i in range(c.word // c.neuron_lanes) if mask >> i & 1)
-            self.banks[bank][addr] = self.banks[bank][addr] & ~lanes | data & lanes
-            self.writes += 1
+        if self.write and self.write[0].get():
+            for bank, addr, mask, data in spike_writes(c, *(port.get() for port in self.write)):
+                assert addr < c.spike_words, f"write to spike address {addr} of {c.spike_words}"
+                beat = (1 << c.neuron_lanes) - 1
+                lanes = sum(beat << (i * c.neuron_lanes) for i in range(c.word // c.neuron_lanes) if mask >> i & 1)
+                self.banks[bank][addr] = self.banks[bank][addr] & ~lanes | data & lanes
+                self.writes += 1

@@ -328,19 +328,20 @@ class GoldenDevice(Device):
             self._fire(d, x, writes)
 
     def _fire(self, d: Fields, x: Array, writes: Array) -> None:
-        """Neurons on x [place, t, channel], whose spikes are written at the time steps of ``writes`` [t]."""
+        """Neurons on x [place, t, channel]; only the time steps of ``writes`` [t] count, and their spikes are written."""
         c = self.config
         places, _, channels = x.shape
         if not d["levels"] or not d["out_planes"] or d["levels"] >> d["out_planes"]:
             raise _Stop(ErrorCode.DESCRIPTOR)
-        spikes = ops.lif(x.swapaxes(0, 1), d["theta"], d["leak"], SOFT if d["soft"] else HARD, d["levels"], 1 << d["step_shift"])
+        step = 1 << d["step_shift"] if d["levels"] > 1 else 0  # of one level: theta
+        spikes = ops.lif(x[:, writes].swapaxes(0, 1), d["theta"], d["leak"], SOFT if d["soft"] else HARD, d["levels"], step)
         channel = d["first_group"] * c.lanes + np.arange(channels)
-        place, step = np.arange(places), np.flatnonzero(writes)[:, None, None]
-        start = (place + place // d["out_w"] * d["row_skip"]) * d["dst_pos_stride"]
-        address = d["spike_dst"] + start[:, None] + step // c.cores * d["dst_words"] + channel // c.word  # [t, place, channel]
+        place, t = np.arange(places), np.flatnonzero(writes)[:, None, None]
+        start = place * d["dst_pos_stride"] + place // d["out_w"] * d["dst_row_skip"]
+        address = d["spike_dst"] + start[:, None] + t // c.cores * d["dst_words"] + channel // c.word  # [t, place, channel]
         for plane in range(d["out_planes"]):
-            at = self._within(address + plane * (d["dst_words"] // d["out_planes"]), c.spike_words)
-            self._banks[step % c.cores, at, channel % c.word] = spikes[writes] >> plane & 1
+            at = self._within(address + plane * d["dst_plane_stride"], c.spike_words)
+            self._banks[t % c.cores, at, channel % c.word] = spikes >> plane & 1
 
     def _hamming(self, d: Fields) -> None:
         c = self.config

@@ -8,8 +8,11 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from golden.integer.network import save
+from golden.spec.model import CONV, Layer
 from golden.tests.test_data_video import noise, write
 from sw.__main__ import app
+from sw.tests.conftest import TINY
+from sw.tests.test_contract import conv, made
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +46,17 @@ def test_json_and_picture(files, tmp_path):
     answer, = json.loads(result.stdout)
     assert answer["bit_exact"] and answer["class"] in answer["scores"] and answer["sops"] > 0
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_without_classes(files, tmp_path):
+    source = made(conv("a", "input", 12, kernel=3, levels=5, step=32, u_out="a.u"),
+                  Layer(name="b", op=CONV, inputs=("a.s",), channels=2, u_out="b.u"), encoding=TINY)
+    save(tmp_path / "dense.safetensors", source.model, source.tensors)
+    arguments = ("classify", files / "a.mkv", "--device", "golden:small", "--model", tmp_path / "dense.safetensors", "--verify")
+    plain = sw(*arguments, "--picture", tmp_path / "p.png")
+    assert plain.exit_code == 0 and "bit-exact: 2/2 layers" in plain.stdout and "[4, 2, 2, 2] values from" in plain.stdout
+    answer, = json.loads(sw(*arguments, "--json").stdout)
+    assert np.array(answer["result"]).shape == (4, 2, 2, 2) and answer["bit_exact"] and "class" not in answer
 
 
 def test_the_next_file_is_classified(files):

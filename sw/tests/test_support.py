@@ -1,66 +1,80 @@
-"""What the contract has and the machine has not is refused, all of it at once; what it has, runs."""
+"""What the machine cannot run is refused, all of it at once and with the numbers."""
 
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from golden.integer.random_graph import SMALL as ENCODING
 from golden.integer.random_graph import random_graph
 from golden.spec.config import BASE, MICRO, SMALL
-from golden.spec.model import CONV, Layer
+from golden.spec.model import FRAME
 from sw.compiler import compile_model
 from sw.model_file import ModelFile
 from sw.support import UnsupportedError
-from sw.tests.test_compiler import check_equal, clips
-
-MACHINE = ("dense", "depthwise", "residual", "hamming")  #: kinds of `random_graph` that every preset runs
+from sw.tests.test_contract import ROOM, conv, made, possible
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("config", [MICRO, SMALL, BASE], ids=lambda c: c.name)
-def test_random_graphs_of_what_the_machine_has(config, seed):
-    large = replace(config, spike_words=1 << 16, u_beats=1 << 16, weight_rows=4096, acc_bits=24)
-    check_equal(ModelFile(*random_graph(seed, kinds=MACHINE, neurons=False)), large, clips(ENCODING))
+def reasons(source, config):
+    """Why it is refused."""
+    with pytest.raises(UnsupportedError) as caught:
+        compile_model(source, config)
+    return str(caught.value)
 
 
-@pytest.mark.parametrize(("kind", "reason"), [
-    ("grouped", "groups to"), ("concat", "inputs, the machine reads one tensor only"), ("upsample", "upsampling by"),
-    ("mask", "no operation 'mask'"), ("sdsa", "no operation 'mask'"), ("qk", "no operation 'mask'"),
-    ("pool", "neurons of leak 0/16"), ("attention", "no operation 'ssa'"), ("attention", "attention of scope 'frame'"),
-])
-def test_what_the_machine_has_not(kind, reason):
-    texts = []
-    for seed in range(8):
-        try:
-            compile_model(ModelFile(*random_graph(seed, parts=3, kinds=(kind,), neurons=False)), BASE)
-        except UnsupportedError as error:
-            texts += error.reasons
-    assert any(text.startswith("layer 'l") and reason in text for text in texts), texts
+def changed(source, **layers):
+    """A model with other fields of some layers."""
+    change: dict[str, dict[str, Any]] = {name.replace("_", "."): fields for name, fields in layers.items()}
+    model = replace(source.model, layers=tuple(replace(x, **change.get(x.name, {})) for x in source.model.layers))
+    return ModelFile(model, source.tensors)
 
 
 def test_every_layer_that_is_not_possible_is_named(tiny):
-    """New operations and broken rules in one model, beside a layer that is fine."""
-    change: dict[str, dict[str, Any]] = {
-        "local.pw1": {"leak": 3}, "local.fc1": {"reset": "soft"}, "local.pw2": {"upsample": 2, "stride": 2},
-        "g0.q": {"levels": 2}, "g0.sdha": {"op": "ssa", "scope": "frame"}, "g0.proj": {"groups": 2},
-    }
-    layers = tuple(replace(x, **change.get(x.name, {})) for x in tiny.model.layers)
-    with pytest.raises(UnsupportedError) as caught:
-        compile_model(ModelFile(replace(tiny.model, layers=layers), tiny.tensors), SMALL)
-    text = str(caught.value)
+    """Neurons that there are not and broken rules in one model, beside layers that are fine."""
+    text = reasons(changed(
+        tiny, stem={"levels": 16, "step": 8}, local_fc1={"reset": "soft", "leak": 3, "theta": 100},
+        local_dw={"levels": 3, "step": 12}, g0_q={"levels": 2}, g0_proj={"groups": 2}, g0_fc1={"leak": 3},
+    ), SMALL)
     for part in (
-        "'local.pw1': neurons of leak 3/16, hard reset, 1 levels", "'local.fc1': neurons of leak 8/16, soft reset, 1 levels",
-        "'local.pw2': upsampling by 2", "'g0.q': neurons of leak 8/16, hard reset, 2 levels",
-        "'g0.sdha': the machine has no operation 'ssa'", "'g0.sdha': attention of scope 'frame'",
+        "'stem': spikes of 16 levels, at most 15 are possible",
+        "'local.dw': 3 levels with thresholds 12 apart, which is no power of two",
         "'g0.sdha': input 'g0.q.s' of 0..2 is not a tensor of single bits",
-        "'g0.proj': 2 groups to 32 channels", "'g0.proj': weight is int8 [32, 32, 1, 1], not int8 [32, 16, 1, 1]",
+        "'g0.proj': weight is int8 [32, 32, 1, 1], not int8 [32, 16, 1, 1]",
     ):
         assert part in text, (part, text)
-    assert "'local.dw'" not in text and "'head'" not in text
+    assert "'local.fc1'" not in text and "'g0.fc1'" not in text and "'head'" not in text
 
 
-def test_a_result_without_logits(tiny):
-    layers = (*tiny.model.layers[:-1], Layer(name="last", op=CONV, inputs=("head.s",), channels=2, u_out="dense"))
-    with pytest.raises(UnsupportedError, match="a residual tensor as result, the machine gives logits only"):
-        compile_model(ModelFile(replace(tiny.model, layers=layers, classes=()), tiny.tensors), SMALL)
+def test_sums_in_parts_that_do_not_fit():
+    """Those of the first parts, and what is to be added to a residual tensor."""
+    few = replace(SMALL, **ROOM | {"weight_rows": 64, "name": "few"})
+    a = conv("a", "input", 128, u_out="a.u")
+    source = made(a, conv("b", "a.s", 9, kernel=5, weight_bits=8))
+    source.tensors["b.weight"][:] = np.abs(source.tensors["b.weight"])
+    assert "'b': a sum of parts can reach" in reasons(source, few)
+    source = made(a, conv("b", "a.s", 128, residual="a.u", kernel=3, padding=1))
+    source.tensors["b.shift"][:] = -8
+    assert "'b': y, which goes through residual memory, can reach" in reasons(source, few)
+
+
+def test_what_goes_through_residual_memory_fits_it():
+    source = possible(random_graph(3, parts=1, kinds=("hamming",)))
+    name = next(x.name for x in source.model.layers if x.op == "sdha")
+    source = changed(source, **{name: {"scope": FRAME, "leak": 8, "levels": 1, "step": 0}})
+    source.tensors[f"{name}.bias"][:] = 1 << 20
+    text = reasons(source, replace(BASE, **ROOM))
+    assert f"'{name}': y >> shift, which goes through residual memory, can reach" in text and "> 32767" in text
+
+
+def test_channels(tiny):
+    text = reasons(changed(tiny, local_pw1={"channels": 4112}), SMALL)
+    assert "'local.pw1': 4112 channels are 257 groups of 16 lanes, at most 256 are possible" in text
+
+
+@pytest.mark.parametrize(("fields", "reason"), [
+    ({"stride": 16, "padding": 1, "kernel": 4}, "descriptor field stride = 16 is outside 0..15"),
+    ({"padding": 20, "kernel": 25}, "descriptor field padding = 20 is outside 0..15"),
+])
+def test_windows(fields, reason):
+    encoding = replace(made(conv("a", "input", 4)).model.encoding, height=60, width=60)
+    assert reason in reasons(made(conv("a", "input", 4, **fields), encoding=encoding), replace(MICRO, **ROOM))

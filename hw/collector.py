@@ -1,0 +1,244 @@
+"""Collector: the cores' sums of passes in time order, added up to results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import pairwise, product
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.config import Config, clog2
+from hw.bus import descriptor_layout, lasts
+from hw.core import Sums, sum_layout, wrap
+from hw.mux_adder import MuxAdder
+
+
+def place_layout(config: Config) -> data.StructLayout:
+    """What a beat is, and where it belongs; without ``valid`` nothing else counts."""
+    c = config
+    return data.StructLayout({
+        "valid": 1,  #: a beat of a complete result
+        "first": 1,  #: at t = 0
+        "last": 1,  #: at the last time step
+        "write": 1,  #: the core takes part
+        "second": 1,  #: a logit's upper half: the beat before once more
+        "final": 1,  #: the descriptor's last
+        "core": unsigned(clog2(c.cores)), "beat": unsigned(clog2(c.beats)), "param": unsigned(clog2(c.param_beats)),
+        "u": unsigned(clog2(c.u_beats)),  #: beat of the residual tensor at ``u_src``
+        "spikes": unsigned(clog2(c.spike_words)), "part": unsigned(clog2(c.word // c.neuron_lanes)),
+    })
+
+
+_BEFORE = data.StructLayout({"keep": 1, "one": 1, "four": 1})  #: what h becomes before a round: else 0; shifted by 1; by 4
+
+
+class Collector(wiring.Component):
+    """Takes the cores in turn for each pass, (step, pass, core), ``neuron_lanes`` channels a cycle, and adds up results.
+
+    h = h + the pass's sums, then h <<= ``shift``, until ``end``. The h of each core and beat wait in a line of registers as
+    long as a round of all cores, for rounds are strictly in order: no addresses, no multiplexers. A shift happens when h
+    is next read: by 0, 1 and 4 at no cost; by 2 and 3 a round of zeros, shifted by 1, goes first for each further bit.
+    The sums whose turn it is are gated into registers that the next stage takes the OR of: half a multiplexer.
+
+    ``accs`` come `LATENCY` cycles behind the decision to take them, and ``place`` one; one beat a cycle, except that
+    a beat of logits takes two, and that the collector waits where spikes of several planes are still being written into the
+    core's bank, or membranes are made by the slow way (see `Lif`).
+
+    Parameters
+    ----------
+    config : Config
+        Sizes.
+    recovery : int
+        Cycles from a beat to the next one of the same membranes, at least, while ``slow``.
+
+    Ports
+    -----
+    start : Signal(), in
+    descriptor : Signal(descriptor_layout()), in
+    slow : Signal(), in
+    results : Array of stream of sum_layout, in
+        One per core.
+    place : Signal(place_layout()), out
+    accs : Signal(ArrayLayout(signed(acc_bits), neuron_lanes)), out
+        Results; they stay until the next valid beat.
+    taken : Signal(), out
+        A result was taken.
+    starved : Signal(), out
+        Waiting for a core.
+    """
+
+    LATENCY = 3
+
+    def __init__(self, config: Config, recovery: int) -> None:
+        self.config, self.recovery = config, recovery
+        super().__init__({
+            "start": In(1), "descriptor": In(descriptor_layout()), "slow": In(1),
+            "results": In(stream.Signature(sum_layout(config))).array(config.cores),
+            "place": Out(place_layout(config)),
+            "accs": Out(data.ArrayLayout(signed(config.acc_bits), config.neuron_lanes)),
+            "taken": Out(1), "starved": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, d = self.config, self.descriptor
+
+        # Whose turn it is.
+        busy, hold, silent = Signal(), Signal(), Signal()  # silent: a round of zeros
+        turn = Signal(c.cores * c.beats, init=1)
+        core, beat = Signal(range(max(c.cores, 2))), Signal(range(max(c.beats, 2)))
+        here, end, shift = Signal(), Signal(), Signal(3)
+        take, over, second, at_last = Signal(), Signal(), Signal(), Signal()  # over: of a beat; at_last: in the last step
+        last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
+        halves = d.integrate & at_last & last_core & end
+        with m.Switch(core):
+            for i, result in enumerate(self.results):
+                with m.Case(i):
+                    m.d.comb += [here.eq(result.valid), end.eq(result.payload.end & ~silent), shift.eq(result.payload.shift),
+                                 result.ready.eq(over & last_beat & ~silent)]
+        m.d.comb += [
+            take.eq(busy & ~hold & (here | silent)), over.eq(take & (second | ~halves)),
+            self.taken.eq(over & last_beat & end), self.starved.eq(busy & ~here & ~silent),
+        ]
+        with m.If(take):
+            m.d.sync += second.eq(halves & ~second)
+        with m.If(over):
+            m.d.sync += [turn.eq(Cat(turn[-1], turn[:-1])), beat.eq(beat + 1)]
+            with m.If(last_beat):
+                m.d.sync += [beat.eq(0), core.eq(Mux(last_core, 0, core + 1))]
+
+        # What h becomes before this round: 0, or shifted by 0, 1 or 4.
+        rounds = Signal(2)  # of zeros, still to come
+        before = Signal(_BEFORE)
+        m.d.comb += silent.eq(rounds != 0)
+        with m.If(over & last_beat & last_core):
+            with m.If(silent):
+                m.d.sync += rounds.eq(rounds - 1)
+            with m.Else():
+                m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end),
+                             rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))]
+
+        final = self._walk(m, busy, over, end, core, beat, second, at_last)
+        m.d.sync += [self.place.valid.eq(take & end), self.place.final.eq(over & final)]
+        self._wait(m, hold, over & end, core, last_beat)
+        self._add(m, turn & (~silent).replicate(len(turn)), take & ~second, before)
+        return m
+
+    def _walk(self, m: Module, busy: Signal, over: Value, end: Value, core: Value, beat: Value, second: Value,
+              at_last: Signal) -> Value:
+        """Loops over steps, groups and positions, and the place of each beat; whether this is the last beat of all."""
+        c, d = self.config, self.descriptor
+        step, group, ox, oy = Signal(8), Signal(8), Signal(12), Signal(12)
+        u_pos, u_time = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))  # of the position; of its time step
+        s_pos, s_step = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
+        last = lasts(m, d, ("steps", "groups", "out_w", "out_h"))
+        only_step, next_row = Signal(), Signal(clog2(c.spike_words))
+        m.d.sync += [only_step.eq(d.steps == 1), next_row.eq(d.dst_pos_stride + d.dst_row_skip)]
+        last_x, last_core = ox == last["out_w"], core == c.cores - 1
+        s_next, u_next = Signal.like(s_pos), Signal.like(u_pos)
+        m.d.comb += [s_next.eq(s_pos + Mux(last_x, next_row, d.dst_pos_stride)), u_next.eq(u_pos + d.u_pos_stride)]
+        last_place = (group == last["groups"]) & last_x & (oy == last["out_h"])
+        final = Signal()
+        m.d.comb += final.eq(end & (beat == c.beats - 1) & last_core & at_last & last_place)
+        with m.If(self.start):
+            m.d.sync += [busy.eq(1), at_last.eq(d.steps == 1), u_pos.eq(d.u_src), u_time.eq(d.u_src),
+                         s_pos.eq(d.spike_dst), s_step.eq(d.spike_dst)]
+        with m.If(over & end & (beat == c.beats - 1)):
+            m.d.sync += u_time.eq(u_time + d.u_step)
+            with m.If(last_core):
+                m.d.sync += [step.eq(step + 1), at_last.eq(step + 1 == last["steps"]), s_step.eq(s_step + d.dst_words)]
+                with m.If(at_last):
+                    m.d.sync += [step.eq(0), at_last.eq(only_step), group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
+                    with m.If(group == last["groups"]):
+                        m.d.sync += [group.eq(0), ox.eq(ox + 1), u_pos.eq(u_next), u_time.eq(u_next), s_pos.eq(s_next),
+                                     s_step.eq(s_next)]
+                        with m.If(last_x):
+                            m.d.sync += [ox.eq(0), oy.eq(oy + 1)]
+                with m.If(final):
+                    m.d.sync += [busy.eq(0), oy.eq(0)]
+
+        per_word = clog2(c.word // c.neuron_lanes)
+        channel_beat = Signal(8 + clog2(c.beats))  # within the output tensor's channels
+        m.d.comb += channel_beat.eq(((d.first_group + group)[:8] << clog2(c.beats)) + beat)
+        m.d.sync += [
+            self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
+            self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1)), self.place.second.eq(second),
+            self.place.core.eq(core), self.place.beat.eq(beat),
+            self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
+            self.place.u.eq(Mux(d.integrate, d.u_src, u_time) + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),
+            self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
+        ]
+        return final
+
+    def _wait(self, m: Module, hold: Signal, made: Value, core: Value, last_beat: Value) -> None:
+        """``hold`` where a beat would find its bank or its membranes still in use; ``made``: a beat of a result was."""
+        c, d = self.config, self.descriptor
+        reasons = []
+        if c.levels_max > 1:  # planes are written one after the other, into each bank for itself
+            writing = Signal(data.ArrayLayout(range(clog2(c.levels_max + 1)), c.cores))
+            for i in range(c.cores):
+                with m.If(made & (core == i) & d.fire):
+                    m.d.sync += writing[i].eq(d.out_planes - 1)
+                with m.Elif(writing[i] != 0):
+                    m.d.sync += writing[i].eq(writing[i] - 1)
+            reasons.append(writing[core] != 0)
+        if self.recovery > c.beats:
+            resting = Signal(range(self.recovery))
+            with m.If(made & last_beat & self.slow):
+                m.d.sync += resting.eq(self.recovery - c.beats)
+            with m.Elif(resting != 0):
+                m.d.sync += resting.eq(resting - 1)
+            reasons.append(resting != 0)
+        m.d.comb += hold.eq(reduce(or_, reasons, 0))
+
+    def _add(self, m: Module, turn: Value, take: Value, before: data.View) -> None:
+        """The way of the sums; ``turn`` has a bit for each core and beat."""
+        c = self.config
+        groups = range(c.issue // c.sharing)
+        beats = data.ArrayLayout(data.ArrayLayout(signed(c.sum_bits), c.neuron_lanes), len(groups))
+
+        # Stage 0 -> 1: the sums whose turn it is, all others 0.
+        gated = []
+        for gate, (i, at) in zip(turn, product(range(c.cores), range(c.beats)), strict=True):
+            sums = Signal(beats, name=f"gated{i}_{at}")
+            for g in groups:
+                whole = self.results[i].payload.sums[g].as_value()
+                m.d.sync += sums[g].eq(Mux(gate, whole.word_select(at, c.neuron_lanes * c.sum_bits), 0))
+            gated.append(sums)
+        take1, take2, before1, before2 = Signal(), Signal(), Signal(_BEFORE), Signal(_BEFORE)
+        m.d.sync += [take1.eq(take), take2.eq(take1), before1.eq(before), before2.eq(before1)]
+
+        # Stage 1 -> 2: their sum. Stage 2 -> 3: h, which is at the end of the line, moves on to its beginning.
+        line = [Signal(self.accs.shape(), name=f"h{i}") for i in range(len(turn))]
+        for lane in range(c.neuron_lanes):
+            parts = [reduce(or_, (sums[g][lane] for sums in gated)) for g in groups]
+            total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}")
+            m.submodules[f"add{lane}"] = add = MuxAdder(c.acc_bits, c.acc_bits, len(total), c.acc_bits)
+            h = line[-1][lane]
+            m.d.sync += total.eq(sum(parts))
+            m.d.comb += [add.a.eq(h << 4), add.use_a.eq(before2.four), add.b.eq(total),
+                         add.c.eq(Mux(before2.keep, Mux(before2.one, h << 1, h), 0))]
+            with m.If(take2):
+                m.d.sync += line[0][lane].eq(add.sum)
+        with m.If(take2):
+            m.d.sync += [late.eq(early) for early, late in pairwise(line)]
+        m.d.comb += self.accs.eq(line[0])
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], results: Sequence[Sequence[Sums]]) -> list[list[int]]:
+        """Twin: every result in the order (position, group, t), from what each core's passes make."""
+        c = config
+        passes = [iter(x) for x in results]
+        out = []
+        for _ in range(d["out_h"] * d["out_w"] * d["groups"] * d["steps"]):
+            for core in passes:
+                h, end = [0] * c.lanes, False
+                while not end:
+                    sums, shift, end = next(core)
+                    h = [wrap((a + sum(parts)) << (0 if end else shift), c.acc_bits) for a, *parts in zip(h, *sums, strict=True)]
+                out.append(h)
+        return out

@@ -1,0 +1,134 @@
+"""Leaky integrate-and-fire neurons: charge, fire, reset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.config import Config, clog2
+from hw.bus import descriptor_layout
+from hw.core import wrap
+from hw.mux_adder import MuxAdder
+
+
+class Lif(wiring.Component):
+    """Neurons of ``neuron_lanes`` channels, whose time steps come one after the other; membranes of ``beats`` beats.
+
+    h = ((v * leak) >> 4) + x; s = number of k < ``levels`` with h >= theta + k * step; then v = 0 if s, or with ``soft``
+    v = h - s * step (h - theta where ``levels`` is 1). The leaks 0, 8 and 16 and all resets but the soft one of several
+    levels are done within a cycle, so that the next time step can follow at once. All else is ``slow``: the membrane is
+    written by a pipeline, and the next time step of the same neurons must come `recovery` cycles later. What a
+    machine can do of that, ``any_leak`` and ``levels_max`` of its configuration say.
+
+    Ports
+    -----
+    descriptor : Signal(descriptor_layout()), in
+    valid : Signal(), in
+        Time step of a beat; ``x``, ``beat``, ``write`` and ``last`` belong to it.
+    x : Signal(ArrayLayout(signed(x_bits), neuron_lanes)), in
+    beat : Signal(range(beats)), in
+    write : Signal(), in
+        If not, the time step does not count: membranes stay as they are.
+    last : Signal(), in
+        The membranes are 0 afterwards.
+    spikes : Signal(ArrayLayout(bits of levels_max, neuron_lanes)), out
+        `latency` cycles later.
+    slow : Signal(), out
+        The descriptor needs the slow way.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.spike_bits = clog2(config.levels_max + 1)
+        levels = config.levels_max > 1
+        self.latency = 2 if levels else 1
+        self.recovery = (2 if levels or config.any_leak else 0) + (2 if levels and config.any_leak else 0) + 1
+        values = data.ArrayLayout(signed(config.x_bits), config.neuron_lanes)
+        super().__init__({
+            "descriptor": In(descriptor_layout()), "valid": In(1), "x": In(values), "beat": In(clog2(config.beats)),
+            "write": In(1), "last": In(1), "spikes": Out(data.ArrayLayout(self.spike_bits, config.neuron_lanes)), "slow": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, d = self.config, self.descriptor
+
+        # What the descriptor says, in registers that follow it one cycle behind.
+        whole, forget, odd_leak, many = Signal(), Signal(), Signal(), Signal()
+        minus_theta = Signal(signed(c.x_bits + 1))
+        m.d.sync += [
+            whole.eq(d.leak[4] | (d.leak[:3] != 0)), forget.eq(d.leak == 0), odd_leak.eq(d.leak[:3] != 0),
+            many.eq(d.soft & (d.levels != 1)), minus_theta.eq(-d.theta[:c.x_bits].as_signed()),
+        ]
+        m.d.comb += self.slow.eq((odd_leak & c.any_leak) | (many & (c.levels_max > 1)))
+
+        # The membranes, and when they are written: at once, or by the slow way.
+        control = data.StructLayout({"en": 1, "last": 1, "beat": clog2(c.beats)})
+        stages = [Signal(control, name=f"stage{i}") for i in range(self.recovery)]
+        m.d.comb += [stages[0].en.eq(self.valid & (self.write | self.last)), stages[0].last.eq(self.last),
+                     stages[0].beat.eq(self.beat)]
+        m.d.sync += [late.eq(early) for early, late in pairwise(stages)]
+        update = Signal(control)
+        m.d.comb += update.eq(Mux(self.slow, stages[-1], stages[0]))
+        for lane in range(c.neuron_lanes):
+            membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}") for b in range(c.beats)]
+            v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}") for name in ("v", "h", "over"))
+            after, kept = Signal(signed(c.x_bits), name=f"after{lane}"), Signal(signed(c.x_bits), name=f"kept{lane}")
+            m.submodules[f"charge{lane}"] = charge = MuxAdder(c.x_bits, c.x_bits, c.x_bits, c.x_bits)
+            with m.Switch(self.beat):
+                for b, membrane in enumerate(membranes):
+                    with m.Case(b):
+                        m.d.comb += v.eq(membrane)
+            m.d.comb += [
+                charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(whole), charge.b.eq(self.x[lane]), h.eq(charge.sum),
+                over.eq(h + minus_theta), after.eq(Mux(over < 0, h, Mux(d.soft, over, 0))),
+            ]
+            slow_kept = self._slow(m, lane, h, over, after, many, odd_leak)
+            m.d.comb += kept.eq(Mux(self.slow, slow_kept, after))
+            with m.If(update.en):
+                with m.Switch(update.beat):
+                    for b, membrane in enumerate(membranes):
+                        with m.Case(b):
+                            m.d.sync += membrane.eq(Mux(update.last | forget, 0, kept))
+        return m
+
+    def _slow(self, m: Module, lane: int, h: Value, over: Value, after: Value, many: Value, odd_leak: Value) -> Value:
+        """The way of a membrane through the stages where not all is done within a cycle; makes the spikes, too."""
+        c, d = self.config, self.descriptor
+
+        def later(value: Value, name: str) -> Signal:
+            register = Signal.like(value, name=f"{name}_{lane}")
+            m.d.sync += register.eq(value)
+            return register
+
+        v: Value = later(after, "after1")
+        if c.levels_max == 1:
+            m.d.sync += self.spikes[lane].eq(over >= 0)
+        else:
+            h1, over1 = later(h, "h1"), later(over, "over1")
+            more, step = Signal(c.x_bits, name=f"more{lane}"), Signal(signed(c.x_bits), name=f"step{lane}")
+            m.d.comb += more.eq(over1[:-1] >> d.step_shift)
+            m.d.sync += self.spikes[lane].eq(Mux(over1 < 0, 0, Mux(more >= d.levels, d.levels, more + 1)))
+            m.d.comb += step.eq(self.spikes[lane] << d.step_shift)
+            v = Mux(many, (later(h1, "h2") - step)[:c.x_bits].as_signed(), later(v, "after2"))
+        if c.any_leak:
+            v = later(v, "v") if c.levels_max > 1 else v
+            # (v * leak) >> 4, from the lowest bit of leak up; to round down after each bit is to round down once
+            parts = [Mux(d.leak[i], v, 0) for i in range(3)]
+            half = later(((parts[0] >> 1) + parts[1] >> 1) + parts[2], "half")
+            v = later(v, "whole")
+            v = Mux(odd_leak, (half >> 1) + Mux(d.leak[3], v, 0) >> 1, v)
+        return v
+
+    @staticmethod
+    def model(config: Config, d: Mapping[str, int], v: int, x: int) -> tuple[int, int]:
+        """Twin: spike and membrane of one neuron after a time step."""
+        h = wrap((v * d["leak"] >> 4) + x, config.x_bits)
+        over = h - wrap(d["theta"], config.x_bits)
+        s = 0 if over < 0 else min((over >> d["step_shift"]) + 1, d["levels"])
+        soft = over if d["levels"] == 1 else h - (s << d["step_shift"])
+        return s, wrap((soft if d["soft"] else 0) if s else h, config.x_bits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, PureInterface
 
@@ -42,8 +42,9 @@ class MemoryShare(wiring.Component):
         m.submodules.reads = reads = Queue(1, OUTSTANDING)  # owners of the bursts whose last beat is to come
         m.submodules.writes = writes = Queue(1, OUTSTANDING)
         m.submodules.answers = answers = Queue(1, OUTSTANDING)  # owners of the writes without response
-        self._grant(m, "ar", reads)
-        self._grant(m, "aw", answers)
+        self._grant(m, "ar", reads, reads.level != OUTSTANDING)
+        # a memory that answers before it has the data breaks a rule, but shall not break the queue
+        self._grant(m, "aw", answers, (answers.level != OUTSTANDING) & (writes.level != OUTSTANDING))
         m.d.comb += [
             writes.w_data.eq(answers.w_data), writes.w_en.eq(answers.w_en),
             reads.r_en.eq(axi.rvalid & axi.rready & axi.rlast), writes.r_en.eq(axi.wvalid & axi.wready & axi.wlast),
@@ -62,8 +63,8 @@ class MemoryShare(wiring.Component):
                 ]
         return m
 
-    def _grant(self, m: Module, prefix: str, owners: Queue) -> None:
-        """Connect address channel ``prefix``, and note whose bursts go through."""
+    def _grant(self, m: Module, prefix: str, owners: Queue, room: Value) -> None:
+        """Connect address channel ``prefix``, and note whose bursts go through; none is granted without ``room``."""
         def channel(port: PureInterface, name: str) -> Signal:
             return getattr(port, prefix + name)
 
@@ -74,7 +75,7 @@ class MemoryShare(wiring.Component):
             channel(axi, "valid").eq(busy), taken.eq(busy & channel(axi, "ready")),
             owners.w_en.eq(taken), owners.w_data.eq(owner),
         ]
-        with m.If(~busy & (owners.level != OUTSTANDING)):
+        with m.If(~busy & room):
             m.d.sync += busy.eq(asks[0] | asks[1])
             with m.If(asks[0] | asks[1]):
                 m.d.sync += owner.eq(Mux(asks[0] & asks[1], ~owner, asks[1]))

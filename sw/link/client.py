@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from golden.spec import link as protocol
 from golden.spec.link import REQUESTS, SEQUENCES, STATUS_TEXT, Kind, Status
 from sw.device.base import DeviceError, DeviceMismatchError
-from sw.link.codec import LINE_BYTES, Answer, Decoder, encode
+from sw.link.codec import END, Answer, Decoder, encode
 from sw.link.transport import Transport
 
 TRIES = 16  #: of a request
 LEAST_BYTES = 32  #: of memory in a frame, on a bad line; a multiple of every width of memory
 WAIT_LIMIT = 60.0  #: seconds of one WAIT
+QUIET = 0.05  #: seconds without a byte after which nothing more comes
+RESTLESS = 5.0  #: seconds after which a line that is never quiet is given up
+SHORT_BYTES = 80  #: on the line, of the longest answer that carries neither memory nor an echo
 
 
 class LinkError(DeviceError):
@@ -134,7 +137,19 @@ class LinkClient:
         """What the board sends back."""
         return bytes(self._call(Kind.ECHO, {"data": data})["data"])
 
+    def _settle(self) -> None:
+        """Drop what still comes of the time before: answers to somebody else, or to what the line made up."""
+        end = time.monotonic() + RESTLESS
+        self.transport.send(END)
+        while data := self.transport.receive(QUIET + self.transport.seconds(SHORT_BYTES)):
+            self.counters.bytes_received += len(data)
+            if time.monotonic() > end:
+                raise LinkError(f"{self.transport.name}: bytes come without end, and nobody asked for them")
+        self._decoder = Decoder()
+        self._frames.clear()
+
     def _identify(self) -> Identity:
+        self._settle()
         values = self._call(Kind.IDENTIFY, {})
         if values["protocol"] != protocol.VERSION:
             raise DeviceMismatchError(
@@ -176,12 +191,13 @@ class LinkClient:
         self._sequence = (self._sequence + 1) % SEQUENCES
         line = encode(kind, self._sequence, protocol.pack(REQUESTS[kind].fields, values))
         before = self.counters.bytes_received
+        moving = 2 * len(line) + int(values.get("length", 0)) + SHORT_BYTES  # bytes, at most, until the answer is here
         self.counters.requests += 1
         for attempt in range(TRIES):
             self.counters.repeated += attempt > 0
             self.transport.send(line)
             self.counters.bytes_sent += len(line)
-            answer = self._answer(kind, patience + self.timeout + self.transport.seconds(len(line) + LINE_BYTES))
+            answer = self._answer(kind, patience + self.timeout + self.transport.seconds(moving))
             if answer:
                 break
         else:
@@ -190,9 +206,8 @@ class LinkClient:
                 f"{TRIES * len(line)} bytes sent, {self.counters.bytes_received - before} received, "
                 f"the last good answer was {self._last_good or 'none'}")
         if answer.status != Status.OK:
-            what = "".join(f", {name} {value:#x}" for name, value in values.items() if isinstance(value, int))
-            raise RefusedError(
-                f"{self.transport.name}: {kind.name} (number {self._sequence}{what}): {STATUS_TEXT[answer.status]}", answer.status)
+            what = ", ".join([f"number {self._sequence}", *(f"{k} {v:#x}" for k, v in values.items() if isinstance(v, int))])
+            raise RefusedError(f"{self.transport.name}: {kind.name} ({what}): {STATUS_TEXT[answer.status]}", answer.status)
         try:
             found = protocol.unpack(REQUESTS[kind].answer, answer.body)
         except ValueError as error:

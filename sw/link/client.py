@@ -154,7 +154,11 @@ class LinkClient:
         if values["protocol"] != protocol.VERSION:
             raise DeviceMismatchError(
                 f"{self.transport.name} speaks version {values['protocol']} of the link, this software {protocol.VERSION}")
-        return Identity(**values)
+        found = Identity(**values)
+        if not (0 < found.align <= LEAST_BYTES <= found.data_bytes and not LEAST_BYTES % found.align
+                and not found.data_bytes % found.align):
+            raise DeviceMismatchError(f"{self.transport.name} cannot be what it says: {found}")
+        return found
 
     def _move(self, kind: Kind, values: protocol.Values) -> dict | None:
         """A request that moves memory; None where it failed and is to be tried again with a smaller piece."""
@@ -218,6 +222,7 @@ class LinkClient:
     def _answer(self, kind: Kind, timeout: float) -> Answer | None:
         """The answer to the request just sent; None where it, or the request, was damaged, or ``timeout`` seconds are over."""
         end = time.monotonic() + timeout
+        over = False
         while True:
             while self._frames:
                 frame = self._frames.popleft()
@@ -231,10 +236,11 @@ class LinkClient:
                 if (frame.kind, frame.sequence) == (kind, self._sequence):
                     return frame
                 self.counters.strays += 1
-            left = end - time.monotonic()
-            if left <= 0:
+            if over:
                 self.counters.timeouts += 1
                 return None
-            data = self.transport.receive(left)
+            left = end - time.monotonic()
+            over = left <= 0  # one last look: this program may have been the slow one
+            data = self.transport.receive(max(left, 0))
             self.counters.bytes_received += len(data)
             self._frames += self._decoder.feed(data)

@@ -14,7 +14,7 @@ from golden.spec import link as protocol
 from golden.spec.config import SMALL
 from golden.spec.link import ANSWER, DATA_BYTES, Kind, Status
 from golden.spec.registers import ID_VALUE, REGISTERS
-from sw.device.base import DeviceMismatchError, DeviceUnavailableError
+from sw.device.base import DeviceError, DeviceMismatchError, DeviceUnavailableError
 from sw.device.golden import GoldenDevice
 from sw.device.open import open_device
 from sw.driver import Driver
@@ -173,6 +173,59 @@ def test_another_version(monkeypatch, board):
     monkeypatch.setattr("golden.spec.link.VERSION", 1)
     with pytest.raises(DeviceMismatchError, match="speaks version 2 of the link, this software 1"):
         LinkClient(board)
+
+
+class Liar(TwinBoard):
+    """Answers with good frames that say anything."""
+
+    def send(self, data):
+        before = len(self.to_host)
+        super().send(data)
+        if len(self.to_host) == before or self.rng.random() < 0.5:
+            return
+        answer, pick = decode(bytes(self.to_host[before:-1])), self.rng.choice
+        kind, sequence = pick([answer.kind, answer.kind, *Kind]), pick([answer.sequence, answer.sequence, 0, answer.sequence ^ 1])
+        body = pick([answer.body, answer.body[::-1], answer.body[1:], self.rng.randbytes(self.rng.randrange(60))])
+        self.to_host[before:] = frame(kind | ANSWER, sequence, bytes([pick([0, 0, *range(9)])]) + body) + b"\0"
+
+
+def test_a_board_that_lies():
+    """Whatever comes is the value of an answer or a `DeviceError`, and comes soon."""
+    good = bad = 0
+    for seed in range(150):
+        try:
+            device = LinkDevice(LinkClient(Liar(seed=seed), timeout=0.0005), "serial:liar")
+        except DeviceError:
+            bad += 1
+            continue
+        for action, fine in (
+            (lambda x: x.read_register(0), lambda x: 0 <= x < 1 << 32),
+            (lambda x: x.write_memory(2, bytes(9)), lambda x: x is None),
+            (lambda x: x.read_memory(0, 900), lambda x: len(x) == 900),
+            (lambda x: x.wait_interrupt(0), lambda x: x in (False, True)),
+        ):
+            try:
+                assert fine(action(device))
+                good += 1
+            except DeviceError:
+                bad += 1
+    assert good > 30 and bad > 30
+
+
+def test_a_board_that_never_ends(board, device, monkeypatch):
+    monkeypatch.setattr("sw.link.client.RESTLESS", 0.05)
+    board.reset()
+    with pytest.raises(RefusedError):
+        device.read_register(0)
+    board.receive = lambda timeout: b"x"
+    with pytest.raises(LinkError, match="without end"):
+        device.read_register(0)
+
+
+def test_a_board_that_talks_over_its_answer(board, device):
+    board.receive = lambda timeout: b"x"
+    with pytest.raises(LinkError, match="no good answer to READ_REGISTER"):
+        device.read_register(0)
 
 
 @pytest.mark.parametrize(("uri", "message"), [

@@ -17,15 +17,15 @@ from rich.table import Table
 
 from golden.data.files import read_clip
 from golden.encoding import DataError
-from golden.spec.config import ConfigError, preset
+from golden.spec.config import Config, ConfigError, preset
 from golden.spec.model import ModelError
 from sw import bundle as bundles
 from sw import doctor as tools
 from sw import verify as comparison
 from sw.bundle import Bundle, BundleError
 from sw.compiler import compile_model
-from sw.device.base import DeviceError
-from sw.device.open import open_device
+from sw.device.base import Device, DeviceError, DeviceMismatchError
+from sw.device.open import KINDS, open_device
 from sw.driver import ClipError, Driver, Result
 from sw.model_file import ModelFile, read_model
 from sw.support import UnsupportedError
@@ -61,7 +61,7 @@ def mistakes() -> Iterator[None]:
 @app.command()
 def classify(
     files: Annotated[list[Path], typer.Argument(help="video or event files", show_default=False)],
-    device: Annotated[str, typer.Option(help="golden:PRESET or sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES]")] = DEVICE,
+    device: Annotated[str, typer.Option(help=KINDS)] = DEVICE,
     model: Annotated[Path | None, typer.Option(help=f"model file, compiled for the device's preset [default: {MODEL}]")] = None,
     bundle: Annotated[Path | None, typer.Option(
         help="bundle to run; --verify compares with --model, or without one with the program on the golden device")] = None,
@@ -79,7 +79,7 @@ def classify(
     answers: list[dict[str, Any]] = []
     with mistakes(), open_device(device) as opened:
         source = None if bundle and not model else read_model(model or MODEL)
-        used = bundles.load(bundle) if bundle else compile_model(read_model(model or MODEL), preset(_preset(device)))
+        used = bundles.load(bundle) if bundle else compile_model(read_model(model or MODEL), _config(opened))
         if source and source.digest != used.manifest.model:
             raise bundles.BundleError(f"'{bundle}' was compiled from model {used.manifest.model}, '{model}' is {source.digest}")
         driver = Driver(opened)
@@ -101,8 +101,12 @@ def classify(
         raise typer.Exit(1)
 
 
-def _preset(uri: str) -> str:
-    return uri.partition(":")[2].partition("?")[0] or "small"
+def _config(device: Device) -> Config:
+    """What a device has been built as."""
+    info = Driver(device).info()
+    if not info.preset:
+        raise DeviceMismatchError(f"{device.uri} has config {info.digest}, which is no preset: give a --bundle compiled for it")
+    return preset(info.preset)
 
 
 def _classify(driver: Driver, used: Bundle, source: ModelFile | None, file: Path, verify: bool, picture: Path | None,
@@ -185,6 +189,35 @@ def info(what: Annotated[str, typer.Argument(help="bundle file, or device such a
             rows = [("device", what), ("preset", found.preset or "unknown"), ("config", found.digest),
                     ("register map", str(found.version)), ("memory", f"{device.memory_bytes:,} bytes")]
     for key, value in rows:
+        output.print(f"{key + ':':<16}{value}", markup=False)
+
+
+@app.command()
+def link_test(
+    device: Annotated[str, typer.Argument(help="a board, such as serial:///dev/ttyUSB0?baud=1000000", metavar="URI")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Test the line to a board: every pattern to and fro, memory, rates, losses. Exit code 2 if something is lost or wrong."""
+    from sw.link.check import check_link
+    from sw.link.device import LinkDevice
+
+    with mistakes(), open_device(device) as opened:
+        if not isinstance(opened, LinkDevice):
+            raise DeviceError(f"'{device}' has no line to test")
+        identity, report = opened.link.identity, check_link(opened)
+    if as_json:
+        print(json.dumps({"identity": asdict(identity), **asdict(report)}, indent=2))
+        return
+    counters = report.counters
+    for key, value in (
+        ("board", f"{identity.board}, build {identity.build}, {identity.clock:,} Hz, {identity.memory:,} bytes of memory"),
+        ("echo", f"{report.echoes} right, {report.echo_rate:,.0f} bytes/s"),
+        ("latency", f"{1000 * report.latency:.2f} ms"),
+        ("write", f"{report.write_rate:,.0f} bytes/s, {report.write_overhead:.1%} overhead on the line"),
+        ("read", f"{report.read_rate:,.0f} bytes/s, {report.read_overhead:.1%} overhead on the line"),
+        ("line", f"{counters.requests} requests, {counters.repeated} repeated: {counters.damaged_requests} damaged there, "
+                 f"{counters.damaged_answers} damaged here, {counters.timeouts} without answer"),
+    ):
         output.print(f"{key + ':':<16}{value}", markup=False)
 
 

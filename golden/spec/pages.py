@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from golden.spec import link as protocol
 from golden.spec.config import PRESETS
 from golden.spec.descriptor import BYTES, FIELDS, Opcode
 from golden.spec.registers import ERROR_TEXT, REGISTERS, STATISTICS, STATISTICS_BYTES
@@ -47,7 +48,38 @@ def presets() -> str:
     return "\n".join(["# Presets", MADE, _table(("size", *PRESETS), rows)])
 
 
-PAGES = {"registers.md": registers, "descriptor.md": descriptor, "presets.md": presets}
+def link() -> str:
+    """docs/link.md: frames, requests, answers, status codes."""
+
+    def body(fields: tuple[protocol.Field, ...]) -> str:
+        return ", ".join(f"`{f.name}` ({f'0 to {f.size}' if f.kind == 'data' else f.size})" for f in fields) or "nothing"
+
+    return "\n".join([
+        "# The link", MADE,
+        f"Version {protocol.VERSION}. How a host talks to a board over any stream of bytes. The host asks; the board gives each "
+        "request one answer.\n",
+        "## Frames\n",
+        "A frame is encoded by COBS and ends with a byte 0, so a 0 is always an end, whatever came before. Empty frames are "
+        "ignored. Numbers are little-endian.\n",
+        _table(("bytes", "field", "meaning"), [
+            (protocol.KIND_BYTES, "`kind`", f"the request; 0x{protocol.ANSWER:02x} is added in its answer"),
+            (protocol.SEQUENCE_BYTES, "`sequence`", "number of the request, the same in its answer"),
+            (f"0 to {protocol.FRAME_BYTES - protocol.HEADER_BYTES - protocol.CRC_BYTES}", "body",
+             "the fields of the request; in an answer one byte of status, and behind it, where that is 0, the answer's fields"),
+            (protocol.CRC_BYTES, "CRC-32", f"of all before it (0x{protocol.CRC_POLYNOMIAL:08x}, lowest bit first, as zlib's)"),
+        ]),
+        "## Requests\n",
+        "Sizes in bytes.\n",
+        _table(("kind", "name", "body", "answer", "meaning"), [
+            (f"0x{int(k):02x}", k.name, body(r.fields), body(r.answer), r.doc) for k, r in protocol.REQUESTS.items()]),
+        "## Identity\n",
+        _table(("bytes", "field", "meaning"), [(f.size, f"`{f.name}`", f.doc) for f in protocol.IDENTITY]),
+        "## Status\n", _table(("code", "name", "meaning"), [(int(c), c.name, t) for c, t in protocol.STATUS_TEXT.items()]),
+        "## Order, repetition, damage\n", *(f"- {rule}" for rule in protocol.RULES), "",
+    ])
+
+
+PAGES = {"registers.md": registers, "descriptor.md": descriptor, "presets.md": presets, "link.md": link}
 
 
 def write(folder: Path) -> None:

@@ -154,7 +154,7 @@ LAW = {
     "golden/integer": {"golden.spec", "golden.encoding", "golden.integer", "numpy", "safetensors"},
     "hw": {"golden.spec", "hw", "amaranth", "pyosys"},
     "sw": {"golden.spec", "golden.encoding", "golden.data.files", "sw", "numpy", "safetensors", "typer", "rich", "matplotlib",
-           "serial"},
+           "serial", "cobs"},
 }
 EXTRA = {"sw/device/golden.py": {"golden.integer"}}
 

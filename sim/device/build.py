@@ -14,17 +14,19 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from amaranth.lib import wiring
 
 from golden.spec.config import PRESETS, Config, preset
 from hw.top import Accelerator
 from hw.verilog import to_verilog
 
-SOURCE = Path(__file__).with_name("device.cpp")
-ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
 OPTIONS = ["--cc", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
-           "--top-module", "accelerator", "--output-split", "20000", "-j", "2",
-           "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
+           "--output-split", "20000", "-j", "2", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
 CFLAGS = "-O3 -march=native -fPIC -std=c++17"
 
 
@@ -50,30 +52,45 @@ def build(config: Config, folder: Path) -> Path:
     RuntimeError
         If Verilator or the C++ compiler fails; the message is the end of its output.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:  # tests on several cores build it once
+    return build_object(folder / "libdevice.so", "accelerator", lambda: Accelerator(config), config, FOLDER / "device.cpp",
+                        sorted(ROOT.glob("hw/*.py")))
+
+
+def build_object(library: Path, name: str, make: Callable[[], wiring.Component], config: Config, source: Path,
+                 hardware: Iterable[Path]) -> Path:
+    """Build shared object ``library`` of C++ ``source`` around the component that ``make`` makes of files ``hardware``.
+
+    Raises
+    ------
+    RuntimeError
+        If Verilator or the C++ compiler fails; the message is the end of its output.
+    """
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with library.with_suffix(".lock").open("w") as lock:  # tests on several cores build it once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _build(config, folder)
+        return _build(library, name, make, config, source, hardware)
 
 
-def _build(config: Config, folder: Path) -> Path:
-    library, stamp, verilog = folder / "libdevice.so", folder / "libdevice.key", folder / "accelerator.v"
+def _build(library: Path, name: str, make: Callable[[], wiring.Component], config: Config, source: Path,
+           hardware: Iterable[Path]) -> Path:
+    stamp, verilog = library.with_suffix(".key"), library.with_name(f"{name}.v")
     versions = [importlib.metadata.version(x) for x in ("verilator", "amaranth", "pyosys")]
-    sources = [x.read_text() for x in (SOURCE, *sorted(ROOT.glob("hw/*.py")), *sorted(ROOT.glob("golden/spec/*.py")))]
-    key = hashlib.sha256("\n".join([config.digest, *sources, *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
+    files = (source, FOLDER / "machine.h", *hardware, *sorted(ROOT.glob("golden/spec/*.py")))
+    key = hashlib.sha256("\n".join([
+        config.digest, *(x.read_text() for x in files), *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
     if library.exists() and stamp.exists() and stamp.read_text() == key:
         return library
     stamp.unlink(missing_ok=True)
-    verilog.write_text(to_verilog(Accelerator(config), "accelerator"))
+    verilog.write_text(to_verilog(make(), name))
     root = verilator_root()
-    target = folder / "verilated"
     command = [
-        str(root / "bin" / "verilator"), *OPTIONS, "--Mdir", str(target), "-CFLAGS", f"{CFLAGS} -DAXI_BITS={config.axi_bits}",
-        "-LDFLAGS", "-shared -fPIC", "--exe", str(SOURCE), "-o", str(library.resolve()), str(verilog),
+        str(root / "bin" / "verilator"), *OPTIONS, "--top-module", name, "--Mdir", str(library.with_name(f"{name}_verilated")),
+        "-CFLAGS", f"{CFLAGS} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
+        "-o", str(library.resolve()), str(verilog),
     ]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "VERILATOR_ROOT": str(root)})
     if result.returncode:
-        raise RuntimeError(f"building the Verilated device failed: {(result.stdout + result.stderr)[-3000:]}")
+        raise RuntimeError(f"building {library} failed: {(result.stdout + result.stderr)[-3000:]}")
     stamp.write_text(key)
     return library
 

@@ -22,6 +22,8 @@ from hw.arbiter import JobArbiter
 from hw.bursts import Bursts
 from hw.decoder import Decoder
 from hw.gearbox import Narrow, Widen
+from hw.link.cobs import CobsDecoder, CobsEncoder
+from hw.link.share import MemoryShare
 from hw.queue import Queue
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
@@ -46,6 +48,9 @@ PROOFS = {
     "stream-write-dma": Proof(lambda: StreamContract(lambda: WriteDma(SMALL), low=("stop",)), depth=10),
     "stream-arbiter": Proof(lambda: StreamContract(lambda: JobArbiter(SMALL))),
     "stream-write-share": Proof(lambda: StreamContract(lambda: WriteShare(SMALL), low=("written",))),
+    "stream-cobs-decoder": Proof(lambda: StreamContract(CobsDecoder)),
+    "stream-cobs-encoder": Proof(lambda: StreamContract(CobsEncoder), depth=12),
+    "stream-memory-share": Proof(lambda: StreamContract(lambda: MemoryShare(8))),
     "fifo": Proof(lambda: QueueContract(lambda: SyncFIFOBuffered(width=2, depth=4), 4)),
     "queue": Proof(lambda: QueueContract(lambda: Queue(2, 4), 4)),
     "arbiter": Proof(lambda: ArbiterContract(lambda: JobArbiter(SMALL))),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from golden.spec.config import ConfigError, preset
-from sw.device.base import Device, DeviceUnavailableError
+from sw.device.base import Device, DeviceError, DeviceUnavailableError
 
-KINDS = "golden:PRESET or sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES]"
+KINDS = "golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES] or serial://PATH[?baud=N]"
+OPTIONS: dict[str, set[str]] = {"golden": set(), "sim": {"seed", "stall", "latency"}, "serial": {"baud"}}
+LIMITS = {"seed": (0, (1 << 64) - 1), "stall": (0, 999), "latency": (0, 1_000_000), "baud": (1, 100_000_000)}
+BAUD = 1_000_000  #: where the URI says nothing
 
 
 def open_device(uri: str) -> Device:
@@ -16,31 +19,37 @@ def open_device(uri: str) -> Device:
     Parameters
     ----------
     uri : str
-        ``golden:PRESET``, the functional model, or ``sim:PRESET?seed=1&stall=100&latency=20``, the Verilated
-        accelerator whose memory answers after ``latency`` cycles and stalls with ``stall`` per mille. Default ``small``.
+        ``golden:PRESET``, the functional model; ``sim:PRESET?seed=1&stall=100&latency=20``, the Verilated
+        accelerator whose memory answers after ``latency`` cycles and stalls with ``stall`` per mille (default ``small``);
+        ``serial:///dev/ttyUSB0?baud=3000000``, a board on a serial line.
 
     Raises
     ------
     DeviceUnavailableError
         If there is no such device, or it has not been built; the message says how to build it.
+    DeviceError
+        If a board does not answer.
     """
     kind, _, rest = uri.partition(":")
     name, _, query = rest.partition("?")
+    if kind not in OPTIONS:
+        raise DeviceUnavailableError(f"no device '{uri}'; there are {KINDS}")
     try:
-        config = preset(name or "small")
         options = {key: int(value) for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))}
-    except ConfigError as error:
-        raise DeviceUnavailableError(f"device '{uri}': {error}") from None
     except ValueError:
         raise DeviceUnavailableError(f"device '{uri}': options are NAME=NUMBER, joined by '&'") from None
-    allowed = {"golden": set(), "sim": {"seed", "stall", "latency"}}
-    if kind not in allowed:
-        raise DeviceUnavailableError(f"no device '{uri}'; there are {KINDS}")
-    if unknown := set(options) - allowed[kind]:
+    if unknown := set(options) - OPTIONS[kind]:
         raise DeviceUnavailableError(f"device '{uri}' has no option {', '.join(sorted(unknown))}; there are {KINDS}")
-    for option, high in (("seed", (1 << 64) - 1), ("stall", 999), ("latency", 1_000_000)):
-        if not 0 <= options.get(option, 0) <= high:
-            raise DeviceUnavailableError(f"device '{uri}': {option} = {options[option]} is outside 0..{high}")
+    for option, value in options.items():
+        low, high = LIMITS[option]
+        if not low <= value <= high:
+            raise DeviceUnavailableError(f"device '{uri}': {option} = {value} is outside {low}..{high}")
+    if kind == "serial":
+        return _open_serial(uri, name.removeprefix("//"), options.get("baud", BAUD))
+    try:
+        config = preset(name or "small")
+    except ConfigError as error:
+        raise DeviceUnavailableError(f"device '{uri}': {error}") from None
     if kind == "golden":
         from sw.device.golden import GoldenDevice
 
@@ -48,3 +57,16 @@ def open_device(uri: str) -> Device:
     from sw.device.sim import SimDevice, library_path
 
     return SimDevice(library_path(config.name), uri, **options)
+
+
+def _open_serial(uri: str, path: str, baud: int) -> Device:
+    from sw.link.client import LinkClient
+    from sw.link.device import LinkDevice
+    from sw.link.transport import SerialTransport
+
+    transport = SerialTransport(path, baud)
+    try:
+        return LinkDevice(LinkClient(transport), uri)
+    except DeviceError:
+        transport.close()
+        raise

@@ -1,0 +1,387 @@
+"""What the link does with a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from golden.spec import link as protocol
+from golden.spec.link import (
+    ADDRESS_BYTES,
+    ANSWER,
+    CRC_BYTES,
+    CRC_RESIDUE,
+    DATA_BYTES,
+    FRAME_BYTES,
+    HEADER_BYTES,
+    REQUESTS,
+    SEQUENCES,
+    Kind,
+    Status,
+)
+from golden.spec.registers import ADDRESS_BITS
+from hw.axi import OKAY, AxiLite
+from hw.link.crc import Crc32
+from hw.link.items import items
+from hw.link.memory_port import access_layout, outcomes
+
+BUFFER_BYTES = 512  #: one block RAM of the smallest chip
+IDENTITY_AT = BUFFER_BYTES - protocol.size(protocol.IDENTITY)[1]  #: the identity lies behind the longest frame
+SILENCE = 1 << 14  #: cycles after which an access to memory is given up
+
+
+def header_layout() -> data.StructLayout:
+    """How a frame begins; not every request has an address and a value."""
+    return data.StructLayout({"kind": 8, "sequence": 16, "address": 32, "value": 32})
+
+
+class Bus(Protocol):
+    """What the twin reads and writes."""
+
+    def register(self, address: int, value: int | None) -> tuple[int, Status]:
+        """Write a register, or read it where ``value`` is None: its value and OK or BUS."""
+
+    def beat(self, address: int, word: bytes | None) -> tuple[bytes, Status]:
+        """Write a beat of memory, or read it where ``word`` is None: its bytes and OK, BUS or SILENT."""
+
+    def interrupt(self) -> bool:
+        """What a wait for the interrupt line ends with."""
+
+
+class LinkMachine(wiring.Component):
+    """Takes a frame, checks it, does what it asks for and answers; one at a time (rules: docs/link.md).
+
+    A frame is kept in a buffer, one block RAM, until its CRC was right; what is to be answered is put there too, and the
+    identity lies in what is left of it. A byte a cycle on both sides; while a request is carried out nothing is taken.
+
+    Parameters
+    ----------
+    identity : bytes
+        Answer to IDENTIFY.
+    bits : int
+        Width of memory.
+    memory_bytes : int
+        Its size.
+    clock : int
+        Cycles per second.
+
+    Ports
+    -----
+    frames : stream of item_layout, in
+    answers : stream of item_layout, out
+    axil : AxiLite, out
+    accesses : stream of access_layout, out
+    outcomes : stream of outcome_layout, in
+    irq : Signal(), in
+    active : Signal(), out
+        A request is being carried out or answered.
+    """
+
+    def __init__(self, identity: bytes, bits: int, memory_bytes: int, clock: int) -> None:
+        assert FRAME_BYTES <= IDENTITY_AT and len(identity) == BUFFER_BYTES - IDENTITY_AT
+        self.identity, self.bits, self.memory_bytes, self.clock = identity, bits, memory_bytes, clock
+        super().__init__({
+            "frames": In(items()), "answers": Out(items()), "axil": Out(AxiLite(ADDRESS_BITS)),
+            "accesses": Out(stream.Signature(access_layout(bits))), "outcomes": In(outcomes(bits)), "irq": In(1),
+            "active": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        item, answer, axil = self.frames.payload, self.answers.payload, self.axil
+        align = self.bits // 8
+        m.submodules.crc = crc = Crc32()
+        m.submodules.buffer = buffer = Memory(
+            shape=8, depth=BUFFER_BYTES, init=bytes(IDENTITY_AT) + self.identity)
+        write, read = buffer.write_port(), buffer.read_port()
+
+        # The request, and the last one that was carried out.
+        received = Signal(range(FRAME_BYTES + 1))
+        body = Signal(range(FRAME_BYTES))
+        header = Signal(header_layout())
+        tail = Signal(8 * CRC_BYTES)
+        broken, damaged, known, fits, follows, again = (Signal(name=x) for x in (
+            "broken", "damaged", "known", "fits", "follows", "again"))
+        opened, last, last_tail, last_status = Signal(), Signal(16), Signal(8 * CRC_BYTES), Signal(Status)
+
+        # Its execution and its answer.
+        status = Signal(Status)
+        at, next_at = Signal(range(BUFFER_BYTES)), Signal(range(BUFFER_BYTES))
+        left = Signal(range(DATA_BYTES + 1))  # bytes of the answer's body
+        rest = Signal(16)  # bytes of memory to go
+        step = Signal(range(max(align, 4)))
+        beat = Signal(self.bits)
+        owed = Signal()  # an access was given up, and its outcome is still to come
+        timer = Signal(range(max(SILENCE, self.clock // 1000)))
+        asked, offered = Signal(), Signal()  # the register's address, and its value, have been taken
+
+        m.d.comb += [next_at.eq(at), read.addr.eq(next_at)]  # so that the buffer always shows byte `at`
+        m.d.sync += [at.eq(next_at), timer.eq(timer + 1)]
+        with m.If(self.outcomes.valid):
+            m.d.sync += owed.eq(0)
+
+        def finish(code: Status) -> None:
+            m.d.sync += status.eq(code)
+            m.next = "HEAD"
+
+        with m.FSM() as fsm:
+            receiving = fsm.ongoing("RECEIVE")
+            m.d.comb += [
+                self.active.eq(~receiving), crc.byte.eq(Mux(receiving, item.data, answer.data)),
+                write.addr.eq(Mux(receiving, received, at)), write.data.eq(Mux(receiving, item.data, beat[:8])),
+            ]
+            with m.State("RECEIVE"):
+                m.d.comb += self.frames.ready.eq(1)
+                m.d.sync += body.eq(received - (HEADER_BYTES + CRC_BYTES))
+                with m.If(self.frames.valid):
+                    with m.If(item.end):
+                        m.d.sync += broken.eq(broken | item.broken)
+                        m.next = "JUDGE"
+                    with m.Elif(received == FRAME_BYTES):
+                        m.d.sync += broken.eq(1)
+                    with m.Else():
+                        m.d.comb += [write.en.eq(1), crc.en.eq(1)]
+                        m.d.sync += [received.eq(received + 1), tail.eq(Cat(tail[8:], item.data))]
+                        with m.Switch(received):
+                            for i in range(header_layout().size // 8):
+                                with m.Case(i):
+                                    m.d.sync += Value.cast(header)[8 * i:8 * i + 8].eq(item.data)
+
+            with m.State("JUDGE"):
+                m.d.comb += crc.clear.eq(1)
+                m.d.sync += [
+                    damaged.eq(broken | (received < HEADER_BYTES + CRC_BYTES) | (crc.state != CRC_RESIDUE)),
+                    known.eq(0), fits.eq(0),
+                    follows.eq(opened & (header.sequence == (last + 1)[:16])),
+                    again.eq(opened & (header.sequence == last) & (tail == last_tail)),
+                    received.eq(0), broken.eq(0), left.eq(0), step.eq(0), asked.eq(0), offered.eq(0),
+                ]
+                with m.Switch(header.kind):
+                    for kind, request in REQUESTS.items():
+                        low, high = protocol.size(request.fields)
+                        with m.Case(kind):
+                            m.d.sync += [known.eq(1), fits.eq((body >= low) & (body <= high))]
+                m.next = "BEGIN"
+
+            with m.State("BEGIN"):
+                m.d.comb += next_at.eq(HEADER_BYTES)
+                m.d.sync += [timer.eq(0), rest.eq(header.value)]
+                with m.If(damaged):
+                    m.d.sync += [header.kind.eq(Kind.NONE), header.sequence.eq(0)]
+                    finish(Status.DAMAGED)
+                with m.Elif(header.kind & ANSWER):  # somebody's answer came back
+                    m.next = "RECEIVE"
+                with m.Elif(~known):
+                    finish(Status.UNKNOWN)
+                with m.Elif(~fits):
+                    finish(Status.LENGTH)
+                with m.Elif((header.kind != Kind.IDENTIFY) & ~follows & ~again):
+                    finish(Status.SEQUENCE)
+                with m.Else():
+                    m.d.sync += [opened.eq(1), last.eq(header.sequence), last_tail.eq(tail)]
+                    with m.Switch(header.kind):
+                        with m.Case(Kind.IDENTIFY):
+                            m.d.sync += left.eq(len(self.identity))
+                            finish(Status.OK)
+                        with m.Case(Kind.ECHO):
+                            m.d.sync += left.eq(body)
+                            finish(Status.OK)
+                        with m.Case(Kind.WAIT):
+                            m.next = "WAIT"
+                        with m.Case(Kind.READ_REGISTER, Kind.WRITE_REGISTER):
+                            m.next = "REGISTER"
+                            with m.If(again & (header.kind == Kind.WRITE_REGISTER)):
+                                m.d.sync += status.eq(last_status)
+                                m.next = "HEAD"
+                        with m.Case(Kind.READ_MEMORY):
+                            m.next = "PLACE"
+                        with m.Case(Kind.WRITE_MEMORY):
+                            m.d.sync += rest.eq(body - ADDRESS_BYTES)
+                            m.next = "PLACE"
+
+            with m.State("WAIT"):
+                with m.If(timer == self.clock // 1000 - 1):
+                    m.d.sync += [timer.eq(0), header.address.eq(header.address - 1)]
+                with m.If(self.irq | self.frames.valid | ~header.address[:16].any()):
+                    m.d.sync += [beat.eq(self.irq), left.eq(1)]
+                    m.next = "KEEP"
+
+            with m.State("REGISTER"):
+                reads = header.kind == Kind.READ_REGISTER
+                outside = header.address[ADDRESS_BITS:].any()
+                m.d.comb += [
+                    axil.araddr.eq(header.address), axil.awaddr.eq(header.address), axil.wdata.eq(header.value),
+                    axil.wstrb.eq(0b1111), axil.rready.eq(1), axil.bready.eq(1),
+                    axil.arvalid.eq(reads & ~asked & ~outside), axil.awvalid.eq(~reads & ~asked & ~outside),
+                    axil.wvalid.eq(~reads & ~offered & ~outside),
+                ]
+                with m.If((axil.arvalid & axil.arready) | (axil.awvalid & axil.awready)):
+                    m.d.sync += asked.eq(1)
+                with m.If(axil.wvalid & axil.wready):
+                    m.d.sync += offered.eq(1)
+                with m.If(outside):
+                    m.d.sync += last_status.eq(Status.RANGE)
+                    finish(Status.RANGE)
+                with m.Elif(axil.bvalid):
+                    ended = Mux(axil.bresp == OKAY, Status.OK, Status.BUS)
+                    m.d.sync += [status.eq(ended), last_status.eq(ended)]
+                    m.next = "HEAD"
+                with m.Elif(axil.rvalid):
+                    m.d.sync += [beat.eq(axil.rdata), left.eq(4)]
+                    m.next = "KEEP"
+                    with m.If(axil.rresp != OKAY):
+                        finish(Status.BUS)
+
+            # Memory, beat by beat: PLACE -> (GATHER) -> ACCESS -> OUTCOME -> (KEEP) -> ...
+            with m.State("PLACE"):
+                writes = header.kind == Kind.WRITE_MEMORY
+                m.d.comb += next_at.eq(Mux(writes, HEADER_BYTES + ADDRESS_BYTES, HEADER_BYTES))
+                misplaced = (
+                    ((header.address | rest) & (align - 1)).any() | (rest == 0) | (rest > DATA_BYTES)
+                    | (header.address + rest > self.memory_bytes))
+                with m.If(misplaced):
+                    finish(Status.RANGE)
+                with m.Elif(~owed):
+                    m.d.sync += left.eq(Mux(writes, 0, rest))
+                    m.next = "ACCESS"
+                    with m.If(writes):
+                        m.next = "GATHER"
+                with m.Elif(timer == SILENCE - 1):
+                    finish(Status.SILENT)
+            with m.State("GATHER"):
+                m.d.comb += next_at.eq(at + 1)
+                m.d.sync += [beat.eq(Cat(beat[8:], read.data)), step.eq(step + 1)]
+                with m.If(step == align - 1):
+                    m.d.sync += step.eq(0)
+                    m.next = "ACCESS"
+            with m.State("ACCESS"):
+                m.d.comb += [
+                    self.accesses.valid.eq(1), self.accesses.payload.write.eq(writes),
+                    self.accesses.payload.address.eq(header.address), self.accesses.payload.data.eq(beat),
+                ]
+                m.d.sync += timer.eq(0)
+                with m.If(self.accesses.ready):
+                    m.next = "OUTCOME"
+            with m.State("OUTCOME"):
+                with m.If(self.outcomes.valid):
+                    m.d.sync += [
+                        beat.eq(self.outcomes.payload.data), header.address.eq(header.address + align), rest.eq(rest - align),
+                    ]
+                    with m.If(self.outcomes.payload.error):
+                        finish(Status.BUS)
+                    with m.Elif(~writes):
+                        m.next = "KEEP"
+                    with m.Elif(rest == align):
+                        finish(Status.OK)
+                    with m.Else():
+                        m.next = "GATHER"
+                with m.Elif(timer == SILENCE - 1):
+                    m.d.sync += owed.eq(1)
+                    finish(Status.SILENT)
+            with m.State("KEEP"):
+                m.d.comb += [next_at.eq(at + 1), write.en.eq(1)]
+                m.d.sync += [beat.eq(beat >> 8), step.eq(step + 1)]
+                kept = Mux(header.kind == Kind.READ_MEMORY, align, left)
+                with m.If(step == (kept - 1)[:len(step)]):
+                    m.d.sync += step.eq(0)
+                    finish(Status.OK)
+                    with m.If((header.kind == Kind.READ_MEMORY) & (rest != 0)):
+                        m.next = "ACCESS"
+
+            # The answer.
+            with m.State("HEAD"):
+                begin = Cat(header.kind | ANSWER, header.sequence, status, C(0, 8 - len(status)))
+                m.d.comb += [
+                    next_at.eq(Mux(header.kind == Kind.IDENTIFY, IDENTITY_AT, HEADER_BYTES)), self.answers.valid.eq(1),
+                    answer.data.eq(begin.word_select(step[:2], 8)),
+                    crc.en.eq(self.answers.ready),
+                ]
+                with m.If(self.answers.ready):
+                    m.d.sync += step.eq(step + 1)
+                    with m.If(step == HEADER_BYTES):
+                        m.d.sync += step.eq(0)
+                        m.next = "TAIL"
+                        with m.If((status == Status.OK) & (left != 0)):
+                            m.next = "BODY"
+            with m.State("BODY"):
+                m.d.comb += [self.answers.valid.eq(1), answer.data.eq(read.data), crc.en.eq(self.answers.ready)]
+                with m.If(self.answers.ready):
+                    m.d.comb += next_at.eq(at + 1)
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
+                        m.next = "TAIL"
+            with m.State("TAIL"):
+                m.d.comb += [self.answers.valid.eq(1), answer.data.eq((~crc.state).word_select(step[:2], 8))]
+                with m.If(self.answers.ready):
+                    m.d.sync += step.eq(step + 1)
+                    with m.If(step == CRC_BYTES - 1):
+                        m.next = "END"
+            with m.State("END"):
+                m.d.comb += [self.answers.valid.eq(1), answer.end.eq(1), crc.clear.eq(1)]
+                with m.If(self.answers.ready):
+                    m.next = "RECEIVE"
+        return m
+
+    @staticmethod
+    def model(identity: bytes, align: int, memory_bytes: int, frames: Iterable[tuple[bytes, bool]], bus: Bus) -> Iterator[bytes]:
+        """Twin: the answers to frames (what could be read, and whether it was broken), each with its CRC."""
+        last: tuple[int, bytes] | None = None
+        last_status = Status.OK
+        for frame, is_broken in frames:
+            kind, sequence, body = frame[0] if frame else 0, int.from_bytes(frame[1:3], "little"), frame[HEADER_BYTES:-CRC_BYTES]
+            status, found = Status.OK, b""
+            good = HEADER_BYTES + CRC_BYTES <= len(frame) <= FRAME_BYTES and Crc32.model(frame) == CRC_RESIDUE
+            again = last == (sequence, frame[-CRC_BYTES:])
+            if is_broken or not good:
+                kind, sequence, status = Kind.NONE, 0, Status.DAMAGED
+            elif kind & ANSWER:
+                continue
+            elif kind not in REQUESTS:
+                status = Status.UNKNOWN
+            elif not protocol.size(REQUESTS[Kind(kind)].fields)[0] <= len(body) <= protocol.size(REQUESTS[Kind(kind)].fields)[1]:
+                status = Status.LENGTH
+            elif kind != Kind.IDENTIFY and not again and (last is None or sequence != (last[0] + 1) % SEQUENCES):
+                status = Status.SEQUENCE
+            else:
+                last = sequence, frame[-CRC_BYTES:]
+                if kind == Kind.WRITE_REGISTER and again:
+                    status = last_status
+                else:
+                    status, found = _carry_out(Kind(kind), body, identity, align, memory_bytes, bus)
+                if kind == Kind.WRITE_REGISTER:
+                    last_status = status
+            answer = bytes([kind | ANSWER]) + sequence.to_bytes(2, "little") + bytes([status]) + found
+            yield answer + (Crc32.model(answer) ^ 0xFFFFFFFF).to_bytes(CRC_BYTES, "little")
+
+
+def _carry_out(kind: Kind, body: bytes, identity: bytes, align: int, memory_bytes: int, bus: Bus) -> tuple[Status, bytes]:
+    """The twin's execution of one request: status, and the answer's body where that is OK."""
+    values = protocol.unpack(REQUESTS[kind].fields, body)
+    address, sent = int(values.get("address", 0)), values.get("data", b"")
+    assert isinstance(sent, bytes)
+    if kind == Kind.IDENTIFY:
+        return Status.OK, identity
+    if kind == Kind.ECHO:
+        return Status.OK, sent
+    if kind == Kind.WAIT:
+        return Status.OK, bytes([bus.interrupt()])
+    if kind in (Kind.READ_REGISTER, Kind.WRITE_REGISTER):
+        if address >> ADDRESS_BITS:
+            return Status.RANGE, b""
+        value, status = bus.register(address, int(values["value"]) if kind == Kind.WRITE_REGISTER else None)
+        return status, b"" if status != Status.OK or kind == Kind.WRITE_REGISTER else value.to_bytes(4, "little")
+    length = int(values["length"]) if kind == Kind.READ_MEMORY else len(sent)
+    if address % align or length % align or not 0 < length <= DATA_BYTES or address + length > memory_bytes:
+        return Status.RANGE, b""
+    found = b""
+    for at in range(0, length, align):
+        word, status = bus.beat(address + at, sent[at:at + align] if kind == Kind.WRITE_MEMORY else None)
+        if status != Status.OK:
+            return status, b""
+        found += word if kind == Kind.READ_MEMORY else b""
+    return Status.OK, found

@@ -1,0 +1,1 @@
+"""Tests of the link, in Amaranth's simulator."""

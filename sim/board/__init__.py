@@ -1,0 +1,1 @@
+"""A Verilated board whose serial line is a pseudo-terminal."""

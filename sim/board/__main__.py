@@ -1,0 +1,40 @@
+"""``python -m sim.board --preset small``: build a simulated board, print the device that opens it, run it until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from golden.spec.config import PRESETS, preset
+from sim.board.board import SimulatedBoard, build
+
+
+def main() -> None:
+    """Read the command line, build, run."""
+    parser = argparse.ArgumentParser(prog="python -m sim.board", description="a Verilated board on a pseudo-terminal")
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder to build in")
+    parser.add_argument("--seed", type=int, default=1, help="of stalls and noise")
+    parser.add_argument("--stall", type=int, default=0, help="per mille of cycles in which a handshake of the memory waits")
+    parser.add_argument("--latency", type=int, default=20, help="cycles from a burst's address to its first beat")
+    parser.add_argument("--noise", type=int, default=0, help="per mille of bytes on the line that become another one")
+    arguments = parser.parse_args()
+    try:
+        library = build(preset(arguments.preset), arguments.build / arguments.preset)
+    except RuntimeError as error:
+        sys.exit(f"error: {error}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with SimulatedBoard(library, arguments.seed, arguments.stall, arguments.latency, arguments.noise) as board:
+        print(board.uri, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+        violation = board.violation
+    if violation:
+        sys.exit(f"error: {violation}")
+
+
+if __name__ == "__main__":
+    main()

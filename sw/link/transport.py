@@ -1,0 +1,105 @@
+"""What carries the bytes of the link."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+
+import serial
+
+from sw.device.base import DeviceUnavailableError
+
+LOOK = 0.02  #: seconds that one read of a port may take
+STUCK = 5.0  #: seconds after which a port that takes no bytes is given up
+
+
+class Transport(ABC):
+    """A line to a board and back; bytes may be lost or changed on it.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    """
+
+    name: str
+
+    @abstractmethod
+    def send(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises
+        ------
+        DeviceUnavailableError
+            If the line is gone.
+        """
+
+    @abstractmethod
+    def receive(self, timeout: float) -> bytes:
+        """Whatever has come, at least a byte; nothing after ``timeout`` seconds without any.
+
+        Raises
+        ------
+        DeviceUnavailableError
+            If the line is gone.
+        """
+
+    @abstractmethod
+    def seconds(self, count: int) -> float:
+        """How long ``count`` bytes take."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the line back."""
+
+
+class SerialTransport(Transport):
+    """A serial port, or a pseudo-terminal that stands for one.
+
+    Parameters
+    ----------
+    path : str
+        Such as ``/dev/ttyUSB0``.
+    baud : int
+        Bits per second.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str, baud: int) -> None:
+        self.name, self.baud = path, baud
+        try:
+            self._port = serial.Serial(path, baud, timeout=LOOK, write_timeout=STUCK, exclusive=True)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise DeviceUnavailableError(f"serial port {path} at {baud} baud cannot be opened: {error}") from None
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        try:
+            self._port.write(data)
+        except (serial.SerialException, OSError) as error:
+            raise DeviceUnavailableError(f"serial port {self.name} is lost: {error}") from None
+
+    def receive(self, timeout: float) -> bytes:
+        """Whatever has come, at least a byte; nothing after ``timeout`` seconds without any."""
+        end = time.monotonic() + timeout
+        try:
+            while True:
+                first = self._port.read(1)
+                if first:
+                    return first + self._port.read(self._port.in_waiting)
+                if time.monotonic() >= end:
+                    return b""
+        except (serial.SerialException, OSError) as error:
+            raise DeviceUnavailableError(f"serial port {self.name} is lost: {error}") from None
+
+    def seconds(self, count: int) -> float:
+        """How long ``count`` bytes of ten bits take."""
+        return 10 * count / self.baud
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -63,14 +63,14 @@ class Array(wiring.Component):
             walker.room.eq(Cat(x.room for x in cores).all()), self.blocked.eq(walker.blocked), self.fetched.eq(walker.fetched),
             self.counts.adds.eq(sum(x.adds for x in cores)),
         ]
-        known = 0
+        known: Value = Const(0)
         for name in SLOT_STATES[:4]:
             slots = Cat(getattr(x.states, name) for x in cores)
             m.d.sync += getattr(self.counts, name).eq(sum(slots))
             known = known | slots
         # A slot without an entry waits for the walker, or for the next descriptor.
         empty, walking = Signal(range(c.cores * c.issue + 1)), Signal(3)
-        m.d.comb += empty.eq(sum(~known))
+        m.d.comb += empty.eq(sum(~known[i] for i in range(len(known))))
         m.d.sync += [
             walking.eq(Cat(walker.walking, walking)), self.counts.queue.eq(Mux(walking[1], empty, 0)),
             self.counts.drain.eq(Mux(walking[1], 0, empty)),

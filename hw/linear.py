@@ -40,7 +40,7 @@ class Linear(wiring.Component):
         m.d.comb += [
             array.start.eq(self.unit.start), neuron.start.eq(self.unit.start),
             array.descriptor.eq(self.descriptor), neuron.descriptor.eq(self.descriptor), self.unit.done.eq(neuron.done),
-            self.unit.progress.eq(array.fetched | array.busy | neuron.taken),
+            self.unit.progress.eq(array.fetched | array.busy | neuron.moved),
             self.adds.eq(array.adds), self.results.eq(neuron.taken), self.busy.eq(array.busy),
             self.starved.eq(neuron.starved), self.blocked.eq(array.blocked), self.saturations.eq(neuron.saturations),
         ]

@@ -65,6 +65,8 @@ class Collector(wiring.Component):
     place : Signal(place_layout()), out
     accs : Signal(ArrayLayout(signed(acc_bits), neuron_lanes)), out
         Results; they stay until the next valid beat.
+    moved : Signal(), out
+        A beat was taken, of whatever pass.
     taken : Signal(), out
         A result was taken.
     starved : Signal(), out
@@ -80,7 +82,7 @@ class Collector(wiring.Component):
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
             "place": Out(place_layout(config)),
             "accs": Out(data.ArrayLayout(signed(config.acc_bits), config.neuron_lanes)),
-            "taken": Out(1), "starved": Out(1),
+            "moved": Out(1), "taken": Out(1), "starved": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -102,7 +104,7 @@ class Collector(wiring.Component):
                                  result.ready.eq(over & last_beat & ~silent)]
         m.d.comb += [
             take.eq(busy & ~hold & (here | silent)), over.eq(take & (second | ~halves)),
-            self.taken.eq(over & last_beat & end), self.starved.eq(busy & ~here & ~silent),
+            self.moved.eq(take), self.taken.eq(over & last_beat & end), self.starved.eq(busy & ~here & ~silent),
         ]
         with m.If(take):
             m.d.sync += second.eq(halves & ~second)

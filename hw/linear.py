@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -32,17 +32,15 @@ class Linear(wiring.Component):
         m.submodules.neuron = neuron = Neuron(self.config)
         connect(m, flipped(self.read), array.read)
         connect(m, flipped(self.weights), array.write)
-        taken = []
         for i in range(self.config.cores):
             connect(m, array.results[i], neuron.results[i])
-            taken.append(neuron.results[i].valid & neuron.results[i].ready)
         for name in ("write", "params", "u_read", "u_write"):
             connect(m, flipped(getattr(self, name)), getattr(neuron, name))
         m.d.comb += [
             array.start.eq(self.unit.start), neuron.start.eq(self.unit.start),
             array.descriptor.eq(self.descriptor), neuron.descriptor.eq(self.descriptor), self.unit.done.eq(neuron.done),
-            self.unit.progress.eq(array.fetched | array.counts.busy.any() | Cat(taken).any()),
-            self.counts.eq(array.counts), self.counts.results.eq(neuron.taken), self.saturations.eq(neuron.saturations),
+            self.unit.progress.eq(array.fetched | array.counts.busy.any() | neuron.moved), self.counts.eq(array.counts),
+            self.counts.results.eq(neuron.taken), self.saturations.eq(neuron.saturations),
         ]
         return m
 

@@ -47,6 +47,8 @@ class Neuron(wiring.Component):
     write : SpikeWrite, out
     done : Signal(), out
         One cycle, after the last write.
+    moved : Signal(), out
+        A beat was taken, of whatever pass.
     taken : Signal(), out
         A result was taken.
     starved : Signal(), out
@@ -63,7 +65,7 @@ class Neuron(wiring.Component):
             "start": In(1), "descriptor": In(descriptor_layout()),
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
             "params": Out(param_read(config)), "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
-            "write": Out(SpikeWrite(config)), "done": Out(1), "taken": Out(1), "starved": Out(1),
+            "write": Out(SpikeWrite(config)), "done": Out(1), "moved": Out(1), "taken": Out(1), "starved": Out(1),
             "saturations": Out(range(config.neuron_lanes + 1)),
         })
         self.lif = Lif(config)
@@ -79,7 +81,7 @@ class Neuron(wiring.Component):
             connect(m, flipped(self.results[i]), collector.results[i])
         m.d.comb += [
             collector.start.eq(self.start), collector.descriptor.eq(d), collector.slow.eq(lif.slow), lif.descriptor.eq(d),
-            self.taken.eq(collector.taken), self.starved.eq(collector.starved),
+            self.moved.eq(collector.moved), self.taken.eq(collector.taken), self.starved.eq(collector.starved),
         ]
         stages = {1: collector.place}
         for i in range(2, self.FIRE + lif.latency + 1):

@@ -15,6 +15,7 @@ import numpy as np
 from golden.integer import ops
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode, decode, encode
+from golden.spec.model import HARD, SOFT
 from sim.lib.pack import join
 
 
@@ -134,22 +135,24 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     w_full = np.broadcast_to(w, (*w.shape[:2], kernel_h, kernel_w)) if head else w
     acc = ops.conv(x, w_full, stride, padding).astype(np.int64)
 
-    # Neuron unit.
+    # Neuron unit: what membranes that forget little see is smaller, so that none overflows.
     integrate = head
+    source = "" if integrate else str(rng.choice(["", "", "residual", "residual", "partial"]))
+    residual, partial = source == "residual", source == "partial"
+    u_write, fire = (False, False) if integrate else (chance(0.5), chance(0.8))
+    levels = draw(1, c.levels_max) if chance(0.5) else 1
+    soft, leak = chance(0.5), int(rng.choice([0, 8, 8, 16, draw(0, 16) if c.any_leak else 8]))
+    x_bits = c.x_bits - 3 - (t_steps.bit_length() if leak > 8 else 0)
+    u_high = 1 << min(c.u_bits - 1, x_bits)
     bias = rng.integers(-(1 << 12), 1 << 12, out_c)
-    peak = int(np.abs(acc).max(initial=0)) + (1 << 12)
+    peak = int(np.abs(acc).max(initial=0)) + (u_high if partial else 1 << 12)
     if peak * (t_steps if integrate else 1) >= 1 << c.acc_bits - 1:
         return None
     if integrate:
         shift = np.zeros(out_c, np.int64)
     else:
-        lowest = max(-8, peak.bit_length() - (c.acc_bits - 3))
+        lowest = max(-8, peak.bit_length() - x_bits)
         shift = rng.integers(lowest, min(23, max(lowest, peak.bit_length())) + 1, out_c)
-    residual, u_write, fire = (False, False, False) if integrate else (chance(0.5), chance(0.5), chance(0.8))
-    first = np.zeros((t_steps, 1, 1, 1), bool)
-    first[0] = True
-    y = ops.affine(acc, np.where(first, bias, 0) if integrate else np.broadcast_to(bias, acc.shape), shift).astype(np.int64)
-
     beats = c.beats
     total_groups = first_group + groups + draw(0, 1)
     u_step = total_groups * beats
@@ -165,56 +168,66 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         t, yy, xx, g, b = index
         return base + ((yy * out_w + xx) * t_steps + t) * u_step + (first_group + g) * beats + b
 
+    old = rng.integers(-u_high, u_high, (*shape, c.neuron_lanes))
+    if source:
+        for index in np.ndindex(shape):
+            u[beat_at(u_src, index)] = join(old[index], 16)
+    added: np.ndarray = np.broadcast_to(bias, acc.shape)
+    if partial:
+        added = old.reshape(acc.shape)
+    elif integrate:
+        added = np.where(np.arange(t_steps)[:, None, None, None] == 0, bias, 0)
+    y = ops.affine(acc, added, shift).astype(np.int64)
+    bank_mask = (1 << c.cores) - 1 if integrate or chance(0.7) else draw(1, (1 << c.cores) - 1)
+    counts = (bank_mask >> np.arange(t_steps) % c.cores & 1).astype(bool)
     x_neuron: np.ndarray = y
     saturations = 0
-    if residual:
-        for index in np.ndindex(shape):
-            lanes = rng.integers(-(1 << 15), 1 << 15, c.neuron_lanes)
-            u[beat_at(u_src, index)] = join(lanes, 16)
-        old = np.empty((*shape, c.neuron_lanes), np.int64)
-        for index in np.ndindex(shape):
-            raw = u[beat_at(u_src, index)]
-            lanes = np.array([raw >> (16 * i) & 0xFFFF for i in range(c.neuron_lanes)])
-            old[index] = np.where(lanes >= 1 << 15, lanes - (1 << 16), lanes)
-        x_neuron, saturations = ops.residual(old.reshape(y.shape), y, c.u_bits)
-    elif u_write:
-        x_neuron, saturations = ops.residual(np.zeros_like(y), y, c.u_bits)
+    if residual or u_write:
+        before = old.reshape(y.shape) if residual else np.zeros_like(y)
+        x_neuron = ops.residual(before, y, c.u_bits)[0]
+        saturations = ops.residual(before[counts], y[counts], c.u_bits)[1]
     u_after = list(u)
     if integrate:
         logits = y.sum(axis=(0, 1, 2))
         for i in range(groups * beats):
-            both = join(logits[i * c.neuron_lanes:(i + 1) * c.neuron_lanes], 32)
-            at = u_dst + 2 * (first_group * beats + i)
-            u_after[at], u_after[at + 1] = both & ((1 << c.u_beat_bits) - 1), both >> c.u_beat_bits
+            some, at = logits[i * c.neuron_lanes:(i + 1) * c.neuron_lanes], u_dst + 2 * (first_group * beats + i)
+            u_after[at], u_after[at + 1] = join(some, 16), join(some >> 16, 16)
     elif u_write:
         lanes_of = x_neuron.reshape(*shape, c.neuron_lanes)
         for index in np.ndindex(shape):
-            u_after[beat_at(u_dst, index)] = join(lanes_of[index], 16)
+            if counts[index[0]]:
+                u_after[beat_at(u_dst, index)] = join(lanes_of[index], 16)
 
     # Memory map of the spike banks: input, output.
     step_stride = planes * in_words
     base = draw(0, 100)
     in_size = in_h * in_w * steps * step_stride
-    dst_words = -(-total_groups * c.lanes // c.word)
+    plane_words, out_planes = -(-total_groups * c.lanes // c.word), draw(levels.bit_length(), c.levels_max.bit_length())
+    dst_words, row_skip = out_planes * plane_words, draw(0, 20) if chance(0.3) else 0
     spike_dst = base + in_size + draw(0, 9)
-    if spike_dst + out_h * out_w * steps * dst_words > c.spike_words:
+    if spike_dst + out_h * (out_w * steps * dst_words + row_skip) > c.spike_words:
         return None
     banks = [_garbage(rng, c.spike_words, c.word) for _ in range(c.cores)]
     _store(banks, base, bits, c)
     banks_after = [list(b) for b in banks]
     peak_x = max(1, int(np.abs(x_neuron).max(initial=0)))
-    theta = min(draw(-peak_x // 4, peak_x), (1 << c.acc_bits - 1) - 1)
+    theta = draw(-peak_x // 4, peak_x)
     if chance(0.5):  # exactly reached by some neuron
-        theta = int(rng.choice(x_neuron[0].reshape(-1)))
+        theta = int(rng.choice(x_neuron[counts][0].reshape(-1)))
+    step_shift = draw(0, peak_x.bit_length())
     if fire:
-        spikes = ops.lif(x_neuron, theta)
-        for t, yy, xx, g in np.ndindex(spikes.shape[:3] + (groups,)):
+        spikes = np.zeros(y.shape, np.uint8)
+        step = 1 << step_shift if levels > 1 else theta
+        spikes[counts] = ops.lif(x_neuron[counts], theta, leak, SOFT if soft else HARD, levels, step)
+        for t, yy, xx, g, plane in np.ndindex(*spikes.shape[:3], groups, out_planes):
             lane_group = first_group + g
-            at = spike_dst + ((yy * out_w + xx) * steps + t // c.cores) * dst_words + lane_group * c.lanes // c.word
+            at = (spike_dst + ((yy * out_w + xx) * steps + t // c.cores) * dst_words + yy * row_skip + plane * plane_words
+                  + lane_group * c.lanes // c.word)
             low = lane_group * c.lanes % c.word
-            lanes_bits = join(spikes[t, yy, xx, g * c.lanes:(g + 1) * c.lanes], 1)
+            lanes_bits = join(spikes[t, yy, xx, g * c.lanes:(g + 1) * c.lanes] >> plane & 1, 1)
             bank = banks_after[t % c.cores]
-            bank[at] = bank[at] & ~(((1 << c.lanes) - 1) << low) | lanes_bits << low
+            if counts[t]:
+                bank[at] = bank[at] & ~(((1 << c.lanes) - 1) << low) | lanes_bits << low
 
     # Weight image.
     per = c.rows_per_word
@@ -246,6 +259,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     x_stride, y_stride = steps * step_stride, in_w * steps * step_stride
     fields: dict[str, Any] = {
         "lanewise": lanewise, "shared_taps": head, "residual": residual, "u_write": u_write, "fire": fire, "integrate": integrate,
+        "partial": partial, "soft": soft, "leak": leak, "levels": levels, "out_planes": out_planes, "step_shift": step_shift,
+        "bank_mask": bank_mask, "dst_plane_stride": plane_words, "dst_row_skip": row_skip,
         "weight_base": weight_base, "param_base": param_base, "out_h": out_h, "out_w": out_w, "in_h": in_h, "in_w": in_w,
         "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": stride, "padding": padding, "padding_y": padding,
         "groups": groups, "steps": steps,
@@ -254,8 +269,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         "step_stride": step_stride, "plane_stride": in_words, "slice_words": taps * words,
         "mask_low": mask_low, "mask_high": mask_high, "first_group": first_group, "spike_dst": spike_dst, "dst_words": dst_words,
         "dst_pos_stride": steps * dst_words, "u_src": u_src, "u_dst": u_dst, "u_step": u_step, "u_pos_stride": t_steps * u_step,
-        "theta": theta, "pass_words": draw(1, min(most, 255)), "leak": 8, "out_planes": 1, "levels": 1,
-        "bank_mask": (1 << c.cores) - 1,
+        "theta": theta, "pass_words": draw(1, min(most, 255)),
     }
     values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
     if lanewise:
@@ -265,7 +279,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         ones = np.ones((1, x.shape[-1], kernel_h, kernel_w), np.int64)
         adds = sum(int(ops.conv(used[..., p, :], ones, stride, padding).sum()) for p in range(planes)) * slices * groups
     name = (f"{kind} in {in_h}x{in_w} steps {steps} planes {planes} slices {slices} words {words} groups {first_group}+{groups} "
-            f"density {density} residual {residual:d} u_write {u_write:d} fire {fire:d} mask {mask_low}..{mask_high}")
+            f"density {density} {source} u_write {u_write:d} fire {fire:d} mask {mask_low}..{mask_high} leak {leak} "
+            f"soft {soft:d} levels {levels} theta {theta} cores {bank_mask:b}")
     return Case(name, values_, banks, weights, params, u, banks_after, u_after, saturations=saturations, adds=adds,
                 results=out_h * out_w * groups * t_steps, weight_rows=-(-len(image) // c.issue))
 

@@ -8,6 +8,7 @@ import pytest
 from golden.integer import ops
 from golden.spec.config import Config
 from hw.array import Array
+from hw.collector import Collector
 from hw.hamming import Hamming
 from hw.linear import Linear
 from sim.bench import cases
@@ -64,7 +65,9 @@ def test_attention(name: str) -> None:
         linear |= {x: d[x] for x in ("weight_base", "slices", "slice_words", "words", "mask_low", "mask_high", "step_stride")}
         linear |= {"origin": d["k_src"], "groups": width // config.lanes, "out_w": tokens, "in_w": tokens, "x_stride": step,
                    "ox_stride": step}  # K's memory serves as Q
-        results = np.array(Array.model(config, linear, banks, weights)).reshape(-1, width)
+        results = np.array(Collector.model(config, linear, Array.model(config, linear, banks, weights)))
+        # in the order (token, group, t), but the tokens of all cores follow each other, group by group
+        results = results.reshape(tokens, width // config.lanes, config.cores, -1).transpose(2, 0, 1, 3).reshape(-1, width)
 
         k, v = (_channels(config, d, banks, d[x]) for x in ("k_src", "v_src"))
         heads = width // ((d["head_mask"] ^ 0xFF) + 1) if d["head_mask"] else 1

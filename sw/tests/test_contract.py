@@ -19,7 +19,8 @@ from sw.model_file import ModelFile
 from sw.tests.test_compiler import check_equal, clips, descriptors
 
 CONFIGS = (MICRO, SMALL, BASE)
-ROOM: dict[str, Any] = {"spike_words": 1 << 16, "u_beats": 1 << 16, "weight_rows": 4096, "acc_bits": 24}
+ROOM: dict[str, Any] = {"spike_words": 1 << 16, "u_beats": 1 << 16, "weight_rows": 4096, "acc_bits": 24, "x_bits": 24,
+                        "levels_max": 15, "any_leak": True}
 WIDE = Encoding(height=5, width=9, timesteps=4, frames=2, patch=1)
 
 

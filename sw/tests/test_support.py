@@ -36,13 +36,15 @@ def test_every_layer_that_is_not_possible_is_named(tiny):
         local_dw={"levels": 3, "step": 12}, g0_q={"levels": 2}, g0_proj={"groups": 2}, g0_fc1={"leak": 3},
     ), SMALL)
     for part in (
-        "'stem': spikes of 16 levels, at most 15 are possible",
+        "'stem': spikes of 16 levels, at most 7 are possible",
         "'local.dw': 3 levels with thresholds 12 apart, which is no power of two",
         "'g0.sdha': input 'g0.q.s' of 0..2 is not a tensor of single bits",
         "'g0.proj': weight is int8 [32, 32, 1, 1], not int8 [32, 16, 1, 1]",
     ):
         assert part in text, (part, text)
     assert "'local.fc1'" not in text and "'g0.fc1'" not in text and "'head'" not in text
+    text = reasons(made(conv("a", "input", 4, leak=3), conv("b", "a.s", 4, leak=16)), BASE)
+    assert "'a': membranes that keep 3 sixteenths, only 0, 8 and 16 are possible" in text and "'b'" not in text
 
 
 def test_sums_in_parts_that_do_not_fit():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from golden.spec.model import ATTENTION, HARD, HEAD, SDHA, Layer
 from sw import attention, linear
-from sw.addition import HALF
+from sw.addition import half
 from sw.layouts import Layouts
 from sw.packing import Array
 
@@ -32,18 +32,20 @@ def overflows(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> l
     right = settled + np.abs(bias) + 1 >> np.maximum(shift, 0)
     y = int((right + 1 << np.maximum(-shift, 0)).max())
     residual = bool(layer.residual or layer.u_out)
-    limit, u_limit = (1 << c.acc_bits - 1) - 1, (1 << c.u_bits - 1) - 1
-    found = [("accumulator", int(most.max()), limit), ("accumulator and bias", int(total.max()), limit), ("y", y, limit)]
+    limit, x_limit, u_limit = ((1 << bits - 1) - 1 for bits in (c.acc_bits, c.x_bits, c.u_bits))
+    found = [("accumulator", int(most.max()), limit), ("accumulator and bias", int(total.max()), limit)]
+    if layer.op != HEAD:
+        found.append(("y", y, x_limit))
     if layer.spike_out:
         steps = layouts.out_shape(layer)[0]
-        found.append(("membrane", _membrane(layer, u_limit + 1 if residual else y, steps), limit))
-        found.append(("threshold", layer.theta + (layer.levels - 1) * layer.spacing, limit))
+        found.append(("membrane", _membrane(layer, u_limit + 1 if residual else y, steps), x_limit))
+        found.append(("threshold", layer.theta + (layer.levels - 1) * layer.spacing, x_limit))
     if layer.op in ATTENTION and attention.raw(layouts, layer) and not residual:
         found.append(("y >> shift, which goes through residual memory,", int(right.max()), u_limit))
     if layer.op not in (*ATTENTION, HEAD) and linear.in_parts(layouts, layer):
         found.append(("a sum of parts", _partial_sums(layouts, layer, tensors), u_limit))
         if layer.residual:
-            found.append(("y, which goes through residual memory,", y, min(u_limit, HALF - 1)))
+            found.append(("y, which goes through residual memory,", y, min(u_limit, half(c) - 1)))
     return [f"{what} can reach {value} > {most}" for what, value, most in found if value > most]
 
 

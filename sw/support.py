@@ -16,7 +16,7 @@ from sw.packing import Array, round_up
 
 SHIFT_RANGE = (-8, 23)
 GROUPS = FIELDS["first_group"].high + 1  #: lane groups of the largest tensor
-LEVELS = FIELDS["levels"].high  #: of a neuron
+LEAKS = (0, 8, 16)  #: sixteenths of the membrane that every configuration can keep
 
 
 class UnsupportedError(ValueError):
@@ -43,7 +43,7 @@ def check(model: Model, tensors: Mapping[str, Array], config: Config) -> None:
         found = [text for name, text in broken if name == layer.name]
         if not found:
             sound.append(layer)
-            found = [*_check_neuron(layer), *_check_sizes(layouts, layer)]
+            found = [*_check_neuron(layer, config), *_check_sizes(layouts, layer)]
         wrong = _check_tensors(layer, layouts.shapes, tensors, config)
         if not found and not wrong:
             if layer.op != MASK:
@@ -117,13 +117,15 @@ def _check_model(model: Model, config: Config) -> list[str]:
     return reasons
 
 
-def _check_neuron(layer: Layer) -> list[str]:
-    """Neurons of the contract that the machine has not."""
+def _check_neuron(layer: Layer, config: Config) -> list[str]:
+    """Neurons of the contract that a configuration has not."""
     if not layer.spike_out or layer.op == MASK:
         return []
     reasons = []
-    if layer.levels > LEVELS:
-        reasons.append(f"spikes of {layer.levels} levels, at most {LEVELS} are possible")
+    if layer.levels > config.levels_max:
+        reasons.append(f"spikes of {layer.levels} levels, at most {config.levels_max} are possible")
+    if layer.leak not in LEAKS and not config.any_leak:
+        reasons.append(f"leak = {layer.leak} sixteenths, only {', '.join(map(str, LEAKS))} are possible")
     if layer.levels > 1 and layer.spacing & (layer.spacing - 1):
         reasons.append(f"{layer.levels} levels with thresholds {layer.spacing} apart, which is no power of two")
     return reasons

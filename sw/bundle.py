@@ -18,7 +18,7 @@ from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
 from sw.packing import Bytes
 
-FORMAT = 2
+FORMAT = 3
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
 
 
@@ -77,6 +77,7 @@ class Manifest:
     encoding: dict[str, Any]
     planes: int
     lanes: int
+    neuron_lanes: int
     word: int
     peak_sop: int
     input_bytes: int

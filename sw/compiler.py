@@ -48,8 +48,9 @@ def compile_model(source: ModelFile, config: Config) -> Bundle:
     words = Layouts(model, config).spikes(INPUT)
     manifest = Manifest(
         preset=config.name, config=config.digest, model=source.digest, name=model.name, classes=model.classes,
-        encoding=asdict(model.encoding), planes=model.planes, lanes=config.lanes, word=config.word, peak_sop=config.peak_sop,
-        input_bytes=words.bank_words * config.cores * config.word // 8, programs=programs,
+        encoding=asdict(model.encoding), planes=model.planes, lanes=config.lanes, neuron_lanes=config.neuron_lanes,
+        word=config.word, peak_sop=config.peak_sop, input_bytes=words.bank_words * config.cores * config.word // 8,
+        programs=programs,
     )
     return Bundle(manifest, image)
 

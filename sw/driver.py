@@ -259,7 +259,7 @@ class Driver:
             return packing.unpack_spikes(data, tensor.shape, self._bundle.manifest.word, tensor.parts)
         if tensor.kind == RESIDUAL:
             return packing.unpack_residual(data, tensor.shape, self._bundle.manifest.lanes)
-        return packing.unpack_logits(data, tensor.shape[3], tensor.parts)
+        return packing.unpack_logits(data, tensor.shape[3], self._bundle.manifest.neuron_lanes, tensor.parts)
 
     def _statistics(self, program: Program, base: int) -> dict[str, LayerStatistics]:
         """Statistics records put together by layer; END leaves none."""

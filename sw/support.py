@@ -16,7 +16,6 @@ from sw.packing import Array, round_up
 
 SHIFT_RANGE = (-8, 23)
 GROUPS = FIELDS["first_group"].high + 1  #: lane groups of the largest tensor
-LEAKS = (0, 8, 16)  #: sixteenths of the membrane that every configuration can keep
 
 
 class UnsupportedError(ValueError):
@@ -124,8 +123,8 @@ def _check_neuron(layer: Layer, config: Config) -> list[str]:
     reasons = []
     if layer.levels > config.levels_max:
         reasons.append(f"spikes of {layer.levels} levels, at most {config.levels_max} are possible")
-    if layer.leak not in LEAKS and not config.any_leak:
-        reasons.append(f"leak = {layer.leak} sixteenths, only {', '.join(map(str, LEAKS))} are possible")
+    if layer.leak % 8 and not config.any_leak:
+        reasons.append(f"membranes that keep {layer.leak} sixteenths, only 0, 8 and 16 are possible")
     if layer.levels > 1 and layer.spacing & (layer.spacing - 1):
         reasons.append(f"{layer.levels} levels with thresholds {layer.spacing} apart, which is no power of two")
     return reasons

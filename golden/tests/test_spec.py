@@ -24,7 +24,7 @@ def test_digest_changes_with_every_size():
         if field.name in ("name", "w_bits"):
             continue
         value = getattr(BASE, field.name)
-        for other in (value * 2, value // 2, value - 1):
+        for other in (value * 2, value // 2, value - 1, value * 2 + 1):
             try:
                 seen.add(dataclasses.replace(BASE, **{field.name: other}).digest)
                 break

@@ -304,9 +304,8 @@ class GoldenDevice(Device):
         places, steps, _ = acc.shape
         first = d["first_group"] * c.beats
         if d["integrate"]:
-            y: Array = ops.affine(acc, np.where(np.arange(steps)[:, None] == 0, bias, 0), shift)  # its bias only once
             index = self._within(d["u_dst"] + 2 * first + np.arange(2 * beats), c.u_beats)
-            self._u[index] = y.sum(axis=(0, 1)).astype("<i4").view("<i2").reshape(2 * beats, -1)
+            self._u[index] = packing.split_logits(acc.sum(axis=(0, 1), dtype=np.int32) + bias, c.neuron_lanes)
             return
         place, step = np.arange(places)[:, None, None], np.arange(steps)[:, None]
         writes = d["bank_mask"] >> np.arange(steps) % c.cores & 1 == 1  # [t]

@@ -47,7 +47,7 @@ def test_every_layer_that_is_not_possible_is_named(tiny):
 
 def test_neurons_of_a_smaller_machine(tiny):
     text = reasons(changed(tiny, stem={"leak": 3}, local_dw={"levels": 2, "step": 8}, local_fc1={"leak": 0}), BASE)
-    assert "'stem': leak = 3 sixteenths, only 0, 8, 16 are possible" in text and "'local.fc1'" not in text
+    assert "'stem': membranes that keep 3 sixteenths, only 0, 8 and 16 are possible" in text and "'local.fc1'" not in text
     assert "'local.dw': spikes of 2 levels, at most 1 are possible" in text
 
 

@@ -72,6 +72,12 @@ def test_what_goes_through_residual_memory_fits_it():
     assert f"'{name}': y >> shift, which goes through residual memory, can reach" in text and "> 32767" in text
 
 
+def test_weights_of_one_word():
+    """Nothing is left to be divided."""
+    narrow = replace(MICRO, **ROOM | {"word": 128, "weight_rows": 128, "name": "narrow"})
+    assert "'a': weights of 256 rows in each bank, there are 128" in reasons(made(conv("a", "input", 4, weight_bits=8)), narrow)
+
+
 def test_channels(tiny):
     text = reasons(changed(tiny, local_pw1={"channels": 4112}), SMALL)
     assert "'local.pw1': 4112 channels are 257 groups of 16 lanes, at most 256 are possible" in text

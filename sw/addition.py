@@ -8,45 +8,57 @@ from __future__ import annotations
 
 import numpy as np
 
-from golden.spec.descriptor import FIELDS, Opcode
+from golden.spec.config import Config
+from golden.spec.descriptor import Opcode
 from golden.spec.model import Layer
 from sw import packing
 from sw.fields import Pass, bases, group_chunks, lanewise_pass_words, loading, neuron, residual_strides, spikes_to, walk
 from sw.layouts import Layouts, SpikeTensor
 from sw.packing import Array
 
-BITS = FIELDS["levels"].high.bit_length()  #: b
 SLICES = 4  #: of weights up to 2^(b(n-1)), signed
-DIGITS = min(16, packing.SLICE_BITS * SLICES - 2 + BITS) // BITS  #: n
-HALF = 1 << BITS * DIGITS - 1  #: y is less
+
+
+def _sizes(config: Config) -> tuple[int, int]:
+    """Bits of a digit (b), and as many digits as the weights allow within 16 bits (n)."""
+    b = config.levels_max.bit_length()
+    return b, min(16, packing.SLICE_BITS * SLICES - 2 + b) // b
+
+
+def half(config: Config) -> int:
+    """2^(bn-1), which y must be less than."""
+    b, n = _sizes(config)
+    return 1 << b * n - 1
 
 
 def digits(layouts: Layouts, layer: Layer) -> tuple[str, SpikeTensor]:
-    """Name and layout of the `DIGITS` tensors that a sum is taken apart into, the lowest digit first: as one of so many rows."""
-    one = layouts.like(layer, BITS)
+    """Name and layout of the n tensors that a sum is taken apart into, the lowest digit first: as one of n times the rows."""
+    b, n = _sizes(layouts.config)
+    one = layouts.like(layer, b)
     t, h, w, c = one.shape
-    return f"digits of {layer.name}", SpikeTensor((t, DIGITS * h, w, c), BITS, one.words, one.steps)
+    return f"digits of {layer.name}", SpikeTensor((t, n * h, w, c), b, one.words, one.steps)
 
 
 def addition_passes(layouts: Layouts, layer: Layer, source: str) -> list[Pass]:
     """Passes that add residual tensor ``source``, which they use up, to the layer's, and go on with that as the layer does."""
     name = digits(layouts, layer)[0]
-    digit = layouts.like(layer, BITS)
+    b, n = _sizes(layouts.config)
+    digit = layouts.like(layer, b)
     size, (_, h, w, _) = digit.bank_words, digit.shape
     every = walk(digit, (h, w)) | residual_strides(layouts, layer)
     passes = []
-    for j in reversed(range(DIGITS)):
-        taken = -1 << BITS * (j + 1)  # what a digit that the pass before has made stands for
+    for j in reversed(range(n)):
+        taken = -1 << b * (j + 1)  # what a digit that the pass before has made stands for
         fields = every | spikes_to(digit, layouts.config) | {
-            "partial": 1, "u_write": 1, "levels": (1 << BITS) - 1, "theta": (1 << BITS * j) - HALF, "step_shift": BITS * j,
+            "partial": 1, "u_write": 1, "levels": (1 << b) - 1, "theta": (1 << b * j) - half(layouts.config), "step_shift": b * j,
             "origin": (j + 1) * size, "spike_dst": j * size,
         }
-        if j == DIGITS - 1:
+        if j == n - 1:
             taken, fields = 0, fields | {"in_h": 0, "in_w": 0, "origin": 0}
         where = {"origin": name, "spike_dst": name, "u_src": source, "u_dst": source}
         passes += _passes(layouts, layer, fields, where, np.array([taken]), 0)
-    fields = every | neuron(layouts, layer) | {"x_stride": size, "in_w": w + DIGITS - 1}
-    return passes + _passes(layouts, layer, fields, bases(layer, name), 1 << BITS * np.arange(DIGITS), -HALF)
+    fields = every | neuron(layouts, layer) | {"x_stride": size, "in_w": w + n - 1}
+    return passes + _passes(layouts, layer, fields, bases(layer, name), 1 << b * np.arange(n), -half(layouts.config))
 
 
 def _passes(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from golden.spec.model import ATTENTION, HARD, HEAD, SDHA, Layer
 from sw import attention, linear
-from sw.addition import HALF
+from sw.addition import half
 from sw.layouts import Layouts
 from sw.packing import Array
 
@@ -45,7 +45,7 @@ def overflows(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> l
     if layer.op not in (*ATTENTION, HEAD) and linear.in_parts(layouts, layer):
         found.append(("a sum of parts", _partial_sums(layouts, layer, tensors), u_limit))
         if layer.residual:
-            found.append(("y, which goes through residual memory,", y, min(u_limit, HALF - 1)))
+            found.append(("y, which goes through residual memory,", y, min(u_limit, half(c) - 1)))
     return [f"{what} can reach {value} > {most}" for what, value, most in found if value > most]
 
 

@@ -117,7 +117,7 @@ def _check_model(model: Model, config: Config) -> list[str]:
 
 
 def _check_neuron(layer: Layer, config: Config) -> list[str]:
-    """Neurons of the contract that the machine has not."""
+    """Neurons of the contract that a configuration has not."""
     if not layer.spike_out or layer.op == MASK:
         return []
     reasons = []
@@ -184,11 +184,13 @@ def _check_sizes(layouts: Layouts, layer: Layer) -> list[str]:
 
 
 def _check_fields(layer: Layer, model: Model, tensors: Mapping[str, Array], config: Config) -> list[str]:
-    """Every descriptor field without its address fits."""
+    """Every descriptor field without its address fits, and the weights of every pass."""
     if model.encoding.timesteps % config.cores:
         return []
     reasons = []
     for part in passes.layer_passes(model, layer, tensors, config):
+        if part.rows > config.weight_rows:
+            reasons.append(f"weights of {part.rows} rows in each bank, there are {config.weight_rows}")
         for name, value in part.fields.items():
             field = FIELDS[name]
             if not field.low <= value <= field.high:

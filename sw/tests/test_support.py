@@ -32,19 +32,23 @@ def changed(source, **layers):
 def test_every_layer_that_is_not_possible_is_named(tiny):
     """Neurons that there are not and broken rules in one model, beside layers that are fine."""
     text = reasons(changed(
-        tiny, stem={"levels": 16, "step": 8}, local_fc1={"reset": "soft", "leak": 3, "theta": 100},
+        tiny, stem={"levels": 8, "step": 8}, local_fc1={"reset": "soft", "leak": 3, "theta": 100},
         local_dw={"levels": 3, "step": 12}, g0_q={"levels": 2}, g0_proj={"groups": 2}, g0_fc1={"leak": 3},
     ), SMALL)
     for part in (
-        "'stem': spikes of 16 levels, at most 7 are possible",
+        "'stem': spikes of 8 levels, at most 7 are possible",
         "'local.dw': 3 levels with thresholds 12 apart, which is no power of two",
         "'g0.sdha': input 'g0.q.s' of 0..2 is not a tensor of single bits",
         "'g0.proj': weight is int8 [32, 32, 1, 1], not int8 [32, 16, 1, 1]",
     ):
         assert part in text, (part, text)
     assert "'local.fc1'" not in text and "'g0.fc1'" not in text and "'head'" not in text
-    text = reasons(made(conv("a", "input", 4, leak=3), conv("b", "a.s", 4, leak=16)), BASE)
-    assert "'a': membranes that keep 3 sixteenths, only 0, 8 and 16 are possible" in text and "'b'" not in text
+
+
+def test_neurons_of_a_smaller_machine(tiny):
+    text = reasons(changed(tiny, stem={"leak": 3}, local_dw={"levels": 2, "step": 8}, local_fc1={"leak": 0}), BASE)
+    assert "'stem': membranes that keep 3 sixteenths, only 0, 8 and 16 are possible" in text and "'local.fc1'" not in text
+    assert "'local.dw': spikes of 2 levels, at most 1 are possible" in text
 
 
 def test_sums_in_parts_that_do_not_fit():
@@ -66,6 +70,12 @@ def test_what_goes_through_residual_memory_fits_it():
     source.tensors[f"{name}.bias"][:] = 1 << 20
     text = reasons(source, replace(BASE, **ROOM))
     assert f"'{name}': y >> shift, which goes through residual memory, can reach" in text and "> 32767" in text
+
+
+def test_weights_of_one_word():
+    """Nothing is left to be divided."""
+    narrow = replace(MICRO, **ROOM | {"word": 128, "weight_rows": 128, "name": "narrow"})
+    assert "'a': weights of 256 rows in each bank, there are 128" in reasons(made(conv("a", "input", 4, weight_bits=8)), narrow)
 
 
 def test_channels(tiny):

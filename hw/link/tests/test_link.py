@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from golden.spec import link as protocol
-from golden.spec.config import SMALL
+from golden.spec.config import BASE, SMALL, Config
 from golden.spec.link import ANSWER, DATA_BYTES, FRAME_BYTES, Kind, Status
 from hw.link.link import Link
 from hw.link.tests.bench import BAD_REGISTER, SITE, World, answers, number, request, run
@@ -17,12 +17,12 @@ from hw.tests.bench import Memory, new_rng
 IDENTIFY = request(Kind.IDENTIFY, 100)
 
 
-def compare(line: bytes, rng: random.Random, stall: float = 0.0, bad: set[int] | None = None,
-            irq: bool = False) -> list[tuple[int, int, Status, bytes]]:
+def compare(line: bytes, rng: random.Random, stall: float = 0.0, bad: set[int] | None = None, irq: bool = False,
+            config: Config = SMALL) -> list[tuple[int, int, Status, bytes]]:
     """Run a line on the link and on its twin; compare answers, memory, and every access; the answers."""
-    twin = World(bad or set(), irq)
-    expected = Link.model(SMALL, SITE, line, twin)
-    memory, world = run(line, expected, rng, stall=stall, bad=bad, irq=irq)
+    twin = World(bad or set(), irq, config.axi_bytes)
+    expected = Link.model(config, SITE, line, twin)
+    memory, world = run(line, expected, rng, stall=stall, bad=bad, irq=irq, config=config)
     assert memory.bursts == twin.beats and memory.words == twin.words
     assert world.writes == twin.writes
     return answers(expected)
@@ -56,6 +56,19 @@ def unfinished(line: bytes) -> bytes:
     while at + line[at] < len(line) - 1:
         at += line[at]
     return line[:at] + bytes([line[at] + 1]) + line[at + 1:]
+
+
+def test_wide_memory() -> None:
+    """Beats of eight bytes."""
+    rng = new_rng()
+    words = rng.randbytes(40)
+    line = IDENTIFY + request(Kind.WRITE_MEMORY, 101, number(8) + words)
+    line += request(Kind.READ_MEMORY, 102, number(0) + number(56, 2))
+    line += request(Kind.WRITE_MEMORY, 103, number(4) + bytes(8)) + request(Kind.READ_MEMORY, 104, number(8) + number(4, 2))
+    line += request(Kind.READ_REGISTER, 105, number(4)) + request(Kind.WAIT, 106, number(1, 2))
+    found = compare(line, rng, 0.2, config=BASE)
+    assert [x[2] for x in found] == [Status.OK] * 3 + [Status.RANGE] * 2 + [Status.OK] * 2
+    assert found[0][3][1] == 8 and found[2][3] == bytes(8) + words + bytes(8)
 
 
 def test_refusals() -> None:

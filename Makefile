@@ -15,7 +15,7 @@ READY := $(VENV)/.installed
 BUNDLE := $(BUILD)/svformer_nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device lint docs clean
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device board lint docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -48,6 +48,9 @@ formal: $(READY) ## formal contracts of streams, queue and arbiter
 
 sim-device: $(READY) ## the Verilated device, build/PRESET/libdevice.so
 	@$(PY) -m sim.device.build --preset $(PRESET)
+
+board: $(READY) ## a simulated board on a pseudo-terminal, until Ctrl-C; prints the device that opens it
+	@$(PY) -m sim.board --preset $(PRESET)
 
 $(BUNDLE): $(MODEL) $(READY) $(wildcard sw/*.py golden/spec/*.py)
 	@mkdir -p $(BUILD)
@@ -82,7 +85,7 @@ verilog: $(READY) ## build/PRESET/accelerator.v
 pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
 	$(PY) -m hw pnr --preset $(PRESET)
 
-docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md
+docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md, docs/presets.md, docs/link.md
 	$(PY) -m golden.spec.pages
 
 lint: $(READY) ## style and types

@@ -184,7 +184,7 @@ class Liar(TwinBoard):
         if len(self.to_host) == before or self.rng.random() < 0.5:
             return
         answer, pick = decode(bytes(self.to_host[before:-1])), self.rng.choice
-        assert answer is not None
+        assert answer
         kind, sequence = pick([answer.kind, answer.kind, *Kind]), pick([answer.sequence, answer.sequence, 0, answer.sequence ^ 1])
         body = pick([answer.body, answer.body[::-1], answer.body[1:], self.rng.randbytes(self.rng.randrange(60))])
         self.to_host[before:] = frame(kind | ANSWER, sequence, bytes([pick([0, 0, *range(9)])]) + body) + b"\0"

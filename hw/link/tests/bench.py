@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from golden.spec import link as protocol
-from golden.spec.config import SMALL
+from golden.spec.config import SMALL, Config
 from golden.spec.link import ANSWER, Status
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.link import Link, Site
@@ -41,7 +41,8 @@ def answers(line: bytes) -> list[tuple[int, int, Status, bytes]]:
 class World:
     """What the twin's link sees; notes every access."""
 
-    def __init__(self, bad: set[int], irq: bool) -> None:
+    def __init__(self, bad: set[int], irq: bool, align: int = SMALL.axi_bytes) -> None:
+        self.align = align
         self.words: dict[int, int] = {}
         self.bad, self.irq = bad, irq
         self.beats: list[tuple[int, int]] = []
@@ -60,11 +61,11 @@ class World:
 
     def beat(self, address: int, word: bytes | None) -> tuple[bytes, Status]:
         """See `hw.link.machine.Bus`."""
-        at = address // SMALL.axi_bytes
+        at = address // self.align
         self.beats.append((at, 1))
         if word is not None:
             self.words[at] = int.from_bytes(word, "little")
-        return number(self.words.get(at, 0)), Status.BUS if at in self.bad else Status.OK
+        return number(self.words.get(at, 0), self.align), Status.BUS if at in self.bad else Status.OK
 
     def interrupt(self) -> bool:
         """See `hw.link.machine.Bus`."""
@@ -97,13 +98,13 @@ async def registers(ctx: Any, bus: Any, world: World, rng: random.Random, stall:
 
 
 def run(line: Iterable[int], expected: bytes, rng: random.Random, *, stall: float = 0.0, bad: set[int] | None = None,
-        irq: bool = False, memory: Memory | None = None, dut: Link | None = None) -> tuple[Memory, World]:
+        irq: bool = False, config: Config = SMALL, memory: Memory | None = None, dut: Link | None = None) -> tuple[Memory, World]:
     """Send bytes to a link until as many as expected have come back; check them, and that no more come.
 
     ``memory`` and ``dut`` go together, for tests that meddle with them while the line is read.
     """
-    dut = dut or Link(SMALL, SITE)
-    memory = memory or Memory(dut.axi, dut.axi, SMALL.axi_bits, rng, stall)
+    dut = dut or Link(config, SITE)
+    memory = memory or Memory(dut.axi, dut.axi, config.axi_bits, rng, stall)
     memory.bad = bad or set()
     world = World(set(), irq)
     found = bytearray()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from golden.spec import link as protocol
-from golden.spec.config import SMALL
+from golden.spec.config import BASE, SMALL, Config
 from golden.spec.link import ANSWER, DATA_BYTES, FRAME_BYTES, Kind, Status
 from hw.link.link import Link
 from hw.link.tests.bench import BAD_REGISTER, SITE, World, answers, number, request, run
@@ -17,12 +17,12 @@ from hw.tests.bench import Memory, new_rng
 IDENTIFY = request(Kind.IDENTIFY, 100)
 
 
-def compare(line: bytes, rng: random.Random, stall: float = 0.0, bad: set[int] | None = None,
-            irq: bool = False) -> list[tuple[int, int, Status, bytes]]:
+def compare(line: bytes, rng: random.Random, stall: float = 0.0, bad: set[int] | None = None, irq: bool = False,
+            config: Config = SMALL) -> list[tuple[int, int, Status, bytes]]:
     """Run a line on the link and on its twin; compare answers, memory, and every access; the answers."""
-    twin = World(bad or set(), irq)
-    expected = Link.model(SMALL, SITE, line, twin)
-    memory, world = run(line, expected, rng, stall=stall, bad=bad, irq=irq)
+    twin = World(bad or set(), irq, config.axi_bytes)
+    expected = Link.model(config, SITE, line, twin)
+    memory, world = run(line, expected, rng, stall=stall, bad=bad, irq=irq, config=config)
     assert memory.bursts == twin.beats and memory.words == twin.words
     assert world.writes == twin.writes
     return answers(expected)
@@ -50,12 +50,34 @@ def test_every_request(stall: float) -> None:
     assert found[9][3] == bytes(DATA_BYTES)
 
 
+def unfinished(line: bytes) -> bytes:
+    """A line whose last block says that it has a byte more than there is; all else of it is right."""
+    at = 0
+    while at + line[at] < len(line) - 1:
+        at += line[at]
+    return line[:at] + bytes([line[at] + 1]) + line[at + 1:]
+
+
+def test_wide_memory() -> None:
+    """Beats of eight bytes."""
+    rng = new_rng()
+    words = rng.randbytes(40)
+    line = IDENTIFY + request(Kind.WRITE_MEMORY, 101, number(8) + words)
+    line += request(Kind.READ_MEMORY, 102, number(0) + number(56, 2))
+    line += request(Kind.WRITE_MEMORY, 103, number(4) + bytes(8)) + request(Kind.READ_MEMORY, 104, number(8) + number(4, 2))
+    line += request(Kind.READ_REGISTER, 105, number(4)) + request(Kind.WAIT, 106, number(1, 2))
+    found = compare(line, rng, 0.2, config=BASE)
+    assert [x[2] for x in found] == [Status.OK] * 3 + [Status.RANGE] * 2 + [Status.OK] * 2
+    assert found[0][3][1] == 8 and found[2][3] == bytes(8) + words + bytes(8)
+
+
 def test_refusals() -> None:
     """What the board does not do: nothing is written, and the next request is taken."""
     rng = new_rng()
     size = SITE.memory_bytes
     refused = [
         (b"\2\3\0", Status.DAMAGED), (b"\7\1\0", Status.DAMAGED),  # shorter than any frame, and a broken one
+        (unfinished(request(Kind.WRITE_MEMORY, 101, bytes(8))), Status.DAMAGED),
         (request(8, 101), Status.UNKNOWN), (request(0, 101), Status.UNKNOWN), (request(0x7F, 101, b"abc"), Status.UNKNOWN),
         (request(Kind.IDENTIFY, 101, b"x"), Status.LENGTH), (request(Kind.READ_REGISTER, 101, bytes(3)), Status.LENGTH),
         (request(Kind.WRITE_REGISTER, 101, bytes(7)), Status.LENGTH), (request(Kind.WRITE_MEMORY, 101, bytes(3)), Status.LENGTH),
@@ -95,10 +117,11 @@ def test_repetitions() -> None:
     bad = request(Kind.WRITE_REGISTER, 0, number(BAD_REGISTER) + number(1))
     other = request(Kind.WRITE_REGISTER, 65535, number(0x18) + number(2))
     line = request(Kind.IDENTIFY, 65534) + 3 * start + other + start + 2 * bad + start + bad
-    line += 2 * request(Kind.WRITE_MEMORY, 1, number(64) + b"abcdefgh")
-    line += 2 * request(Kind.READ_MEMORY, 2, number(64) + number(8, 2))
+    line += 2 * request(Kind.WRITE_REGISTER, 1, number(1 << 20) + number(1))
+    line += 2 * request(Kind.WRITE_MEMORY, 2, number(64) + b"abcdefgh")
+    line += 2 * request(Kind.READ_MEMORY, 3, number(64) + number(8, 2))
     assert [x[2] for x in compare(line, rng)] == [Status.OK] * 4 + [Status.SEQUENCE, Status.OK] + [Status.BUS] * 2 + [
-        Status.SEQUENCE, Status.BUS] + [Status.OK] * 4
+        Status.SEQUENCE, Status.BUS] + [Status.RANGE] * 2 + [Status.OK] * 4
     twin = World(set(), False)
     Link.model(SMALL, SITE, line, twin)
     assert twin.writes == [(0x18, 1), (BAD_REGISTER, 1)]
@@ -168,7 +191,7 @@ def rubbish(rng: random.Random, good: list[bytes]) -> bytes:
     return bytes(frame)
 
 
-@pytest.mark.parametrize("case", range(4))
+@pytest.mark.parametrize("case", [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 24))])
 def test_fuzz(case: int) -> None:
     """Good requests, repetitions, old ones and rubbish: answers and accesses are the twin's, so that nothing else is written."""
     rng = new_rng()

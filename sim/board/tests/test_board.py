@@ -21,7 +21,7 @@ from sim.lib.runner import seed
 from sw.__main__ import MODEL, app
 from sw.bundle import Bundle
 from sw.compiler import compile_model
-from sw.device.base import RunError
+from sw.device.base import DeviceUnavailableError, RunError
 from sw.device.golden import GoldenDevice
 from sw.device.open import open_device
 from sw.driver import Driver
@@ -108,9 +108,11 @@ def test_rubbish(board):
     assert board.read_memory(0, len(expected)) == bytes(expected)
 
 
-def test_hosts_that_come_and_go(board, bundle):
-    """One leaves in the middle of a request; the next one gets its own answers only."""
+def test_hosts_that_come_and_go(board):
+    """Nobody else gets the port of one who has it; one leaves in the middle of a request, the next gets its own answers only."""
     with opened(board) as device:
+        with pytest.raises(DeviceUnavailableError, match="cannot be opened"):
+            open_device(board.uri)
         device.write_memory(0, b"12345678")
         device.link.transport.send(b"\0\5\5\1")
     with opened(board) as device:

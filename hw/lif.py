@@ -72,8 +72,10 @@ class Lif(wiring.Component):
         m.d.comb += [stages[0].en.eq(self.valid & (self.write | self.last)), stages[0].last.eq(self.last),
                      stages[0].beat.eq(self.beat)]
         m.d.sync += [late.eq(early) for early, late in pairwise(stages)]
-        update = Signal(control)
-        m.d.comb += update.eq(Mux(self.slow, stages[-1], stages[0]))
+        now, clear, update = Signal(control), Signal(c.beats), Signal(c.beats)
+        m.d.comb += now.eq(Mux(self.slow, stages[-1], stages[0]))
+        for b in range(c.beats):
+            m.d.comb += [update[b].eq(now.en & (now.beat == b)), clear[b].eq(update[b] & now.last | forget)]
         for lane in range(c.neuron_lanes):
             membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}") for b in range(c.beats)]
             v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}") for name in ("v", "h", "over"))
@@ -89,11 +91,11 @@ class Lif(wiring.Component):
             ]
             slow_kept = self._slow(m, lane, h, over, after, many, odd_leak)
             m.d.comb += kept.eq(Mux(self.slow, slow_kept, after))
-            with m.If(update.en):
-                with m.Switch(update.beat):
-                    for b, membrane in enumerate(membranes):
-                        with m.Case(b):
-                            m.d.sync += membrane.eq(Mux(update.last | forget, 0, kept))
+            for b, membrane in enumerate(membranes):
+                with m.If(clear[b]):
+                    m.d.sync += membrane.eq(0)
+                with m.Elif(update[b]):
+                    m.d.sync += membrane.eq(kept)
         return m
 
     def _slow(self, m: Module, lane: int, h: Value, over: Value, after: Value, many: Value, odd_leak: Value) -> Value:

@@ -1,10 +1,10 @@
 """Local blocks that begin with what an ImageNet network has learnt.
 
 A network whose stem and inverted residual blocks have the shapes of the teacher's first ones (EfficientNet-Lite0, see
-`golden.distillation`) takes over their weights and their batch norms' statistics. Its neurons count in steps what ReLU6 tells as a number: for each channel a step is chosen such that
-`RANGE` standard deviations of what batch norm makes of it lie within the levels of a spike. A channel of a residual stream, which
-may be negative, is moved so that its spikes begin `BELOW` standard deviations below its mean. Both go into the batch norm
-before the neuron and the weights behind it.
+`golden.distillation`) takes over their weights and their batch norms' statistics. Its neurons count in steps what ReLU6 tells
+as a number: for each channel a step is chosen such that `RANGE` standard deviations of what batch norm makes of it lie within
+the levels of a spike. A channel of a residual stream, which may be negative, is moved so that its spikes begin `BELOW` standard
+deviations below its mean. Both go into the batch norm before the neuron and the weights behind it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def take_over(net: Network) -> None:
     chain: Any = net.chain
     blocks = [block for block in chain if isinstance(block, Separable)]
     levels = net.config.neuron.levels
-    units = 1 / (1 - 1 / net.config.neuron.tau)  # x of a constant input that raises a spike by one level
+    units = net.config.neuron.tau  # x of a constant input that raises a spike by one level
     if not blocks:
         raise ModelError(f"'{net.config.name}' has no inverted residual blocks that could begin with the teacher's weights")
 
@@ -46,6 +46,7 @@ def take_over(net: Network) -> None:
     _statistics(chain.stem.bn, source._bn0, 2.0, source._conv_stem.weight.sum(dim=(1, 2, 3)) * (127 / 128))
     theirs = list(source._blocks)
     stream: tuple[Tensor, Tensor] | None = None
+    mine: Any
     for mine, its in zip(blocks, theirs, strict=False):
         if isinstance(mine.pw1, nn.Identity) == hasattr(its, "_expand_conv"):
             raise ModelError(f"'{net.config.name}': a block expands where the teacher's does not, or the other way round")

@@ -9,7 +9,7 @@ from typing import Any
 
 from golden.data.augment import Augmentation
 from golden.examples import Choice
-from golden.models.catalogue import CONFIGS, Config
+from golden.models.catalogue import CONFIGS, Config, tuples
 from golden.models.synapses import Quantisation
 from golden.spec.model import ModelError
 

@@ -29,7 +29,7 @@ def test_student_sees_the_part_of_the_picture_that_it_is_shown():
     assert np.array_equal(mirrored, places[..., ::-1])
 
 
-@pytest.mark.parametrize(("name", "grids"), [("svformer-jhmdb", [(8, 8), (4, 4)]), ("spikevideoformer-jhmdb", [(8, 8), (8, 8)])])
+@pytest.mark.parametrize(("name", "grids"), [("svformer-jhmdb", [(4, 4), (4, 4)]), ("spikevideoformer-jhmdb", [(8, 8), (8, 8)])])
 def test_student_tells_of_spikes_halfway_and_at_the_end(name, grids):
     net = build(CONFIGS[name])
     student = Student(net, 5)

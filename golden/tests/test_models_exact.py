@@ -38,6 +38,7 @@ VARIANTS: dict[str, tuple[Any, dict[str, int]]] = {
     "integer-LIF": (replace(SVFORMER, neuron=NeuronConfig(tau=1.0, levels=4)), {}),
     "leaky integer-LIF, soft reset": (replace(SVFORMER, neuron=NeuronConfig(levels=3, reset="soft")), {}),
     "branch": (THREE_STAGES, {}),
+    "inverted blocks": (replace(SVFORMER, inverted=((3, 1, 1, 8, 1), (5, 2, 3, 16, 2))), {}),
     "colour, strided stem": (replace(SVFORMER, stem=(6, 4, 1), encoding=replace(ENCODING, kind=RGB, frames=1, patch=1)), {}),
     "differences": (replace(SVFORMER, encoding=Encoding(
         kind=DIFFERENCE, height=16, width=24, timesteps=5, frames=1, patch=4, threshold=9)), {}),

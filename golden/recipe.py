@@ -53,6 +53,7 @@ class Recipe(Choice):
     qat: Phase
     quantisation: Quantisation = field(default_factory=Quantisation)
     distillation: Distillation | None = None
+    pretrained: bool = False  #: stem and inverted residual blocks begin with the teacher's weights, see `golden.pretraining`
 
     @property
     def config(self) -> Config:
@@ -62,8 +63,7 @@ class Recipe(Choice):
         for part in ("encoding", "attention", "neuron"):
             if part in values:
                 values[part] = replace(getattr(config, part), **values[part])
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return replace(config, **values)  # type: ignore[arg-type]
+        return replace(config, **{k: tuples(v) for k, v in values.items()})  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """For a model card."""

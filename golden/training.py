@@ -35,6 +35,7 @@ from golden.models.checkpoint import load_checkpoint, save_checkpoint
 from golden.models.network import Network, as_input, export, fold
 from golden.pictures import curves
 from golden.prediction import predict
+from golden.pretraining import take_over
 from golden.recipe import Phase, Recipe
 from golden.spec.model import ModelError
 
@@ -97,6 +98,8 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
     torch.manual_seed(recipe.seed)
     data = open_examples(recipe, recipe.config.encoding, run.data, run.cache, ("train", "val"))
     net = build(replace(recipe.config, classes=data.classes)).to(run.device)
+    if recipe.pretrained:
+        take_over(net)
     if run.init:
         begin(net, load_checkpoint(run.init))
     examples, seen = data.parts["train"], None

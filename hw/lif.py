@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +16,15 @@ from golden.spec.config import Config, clog2
 from hw.bus import descriptor_layout
 from hw.core import wrap
 from hw.mux_adder import MuxAdder
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What distances from theta are measured with where thresholds are a power of two apart; the same for all lanes."""
+
+    step: Signal
+    worth: Signal  #: the step where membranes lose it for each level of a spike, else 0
+    beyond: Signal  #: bits that stand for more steps than a spike counts
 
 
 class Lif(wiring.Component):
@@ -66,14 +78,20 @@ class Lif(wiring.Component):
         ]
         m.d.comb += self.slow.eq((odd_leak & c.any_leak) | (many & (c.levels_max > 1)))
 
+        steps = _Steps(*(Signal(c.x_bits, name=name) for name in ("step", "worth", "beyond")))
+        m.d.sync += [steps.step.eq(1 << d.step_shift), steps.worth.eq(Mux(many, 1 << d.step_shift, 0)),
+                     steps.beyond.eq(-1 << self.spike_bits << d.step_shift)]
+
         # The membranes, and when they are written: at once, or by the slow way.
         control = data.StructLayout({"en": 1, "last": 1, "beat": clog2(c.beats)})
         stages = [Signal(control, name=f"stage{i}") for i in range(self.recovery)]
         m.d.comb += [stages[0].en.eq(self.valid & (self.write | self.last)), stages[0].last.eq(self.last),
                      stages[0].beat.eq(self.beat)]
         m.d.sync += [late.eq(early) for early, late in pairwise(stages)]
-        update = Signal(control)
-        m.d.comb += update.eq(Mux(self.slow, stages[-1], stages[0]))
+        now, clear, update = Signal(control), Signal(c.beats), Signal(c.beats)
+        m.d.comb += now.eq(Mux(self.slow, stages[-1], stages[0]))
+        for b in range(c.beats):
+            m.d.comb += [update[b].eq(now.en & (now.beat == b)), clear[b].eq(update[b] & now.last | forget)]
         for lane in range(c.neuron_lanes):
             membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}") for b in range(c.beats)]
             v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}") for name in ("v", "h", "over"))
@@ -87,16 +105,17 @@ class Lif(wiring.Component):
                 charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(whole), charge.b.eq(self.x[lane]), h.eq(charge.sum),
                 over.eq(h + minus_theta), after.eq(Mux(over < 0, h, Mux(d.soft, over, 0))),
             ]
-            slow_kept = self._slow(m, lane, h, over, after, many, odd_leak)
+            slow_kept = self._slow(m, lane, h, over, after, many, odd_leak, steps)
             m.d.comb += kept.eq(Mux(self.slow, slow_kept, after))
-            with m.If(update.en):
-                with m.Switch(update.beat):
-                    for b, membrane in enumerate(membranes):
-                        with m.Case(b):
-                            m.d.sync += membrane.eq(Mux(update.last | forget, 0, kept))
+            for b, membrane in enumerate(membranes):
+                with m.If(clear[b]):
+                    m.d.sync += membrane.eq(0)
+                with m.Elif(update[b]):
+                    m.d.sync += membrane.eq(kept)
         return m
 
-    def _slow(self, m: Module, lane: int, h: Value, over: Value, after: Value, many: Value, odd_leak: Value) -> Value:
+    def _slow(self, m: Module, lane: int, h: Value, over: Value, after: Value, many: Value, odd_leak: Value,
+              steps: _Steps) -> Value:
         """The way of a membrane through the stages where not all is done within a cycle; makes the spikes, too."""
         c, d = self.config, self.descriptor
 
@@ -105,23 +124,33 @@ class Lif(wiring.Component):
             m.d.sync += register.eq(value)
             return register
 
-        v: Value = later(after, "after1")
         if c.levels_max == 1:
+            v = later(after, "after1")
             m.d.sync += self.spikes[lane].eq(over >= 0)
         else:
-            h1, over1 = later(h, "h1"), later(over, "over1")
-            more, step = Signal(c.x_bits, name=f"more{lane}"), Signal(signed(c.x_bits), name=f"step{lane}")
-            m.d.comb += more.eq(over1[:-1] >> d.step_shift)
-            m.d.sync += self.spikes[lane].eq(Mux(over1 < 0, 0, Mux(more >= d.levels, d.levels, more + 1)))
-            m.d.comb += step.eq(self.spikes[lane] << d.step_shift)
-            v = Mux(many, (later(h1, "h2") - step)[:c.x_bits].as_signed(), later(v, "after2"))
+            # how many steps, which are a power of two, lie between theta and h; then h less what the spike is worth
+            v1, over1 = later(Mux(many, h, after), "v1"), later(over, "over1")
+            more, worth = Signal(self.spike_bits, name=f"more{lane}"), Signal(c.x_bits, name=f"worth{lane}")
+            beyond = Signal(name=f"beyond{lane}")
+            m.d.comb += [more.eq(Cat((over1[i:-1] & steps.step).any() for i in range(self.spike_bits))),
+                         beyond.eq((over1[:-1] & steps.beyond).any() | (more >= d.levels))]
+            m.d.sync += self.spikes[lane].eq(Mux(over1 < 0, 0, Mux(beyond, d.levels, more + 1)))
+            m.d.comb += worth.eq(reduce(or_, (
+                steps.worth << i & self.spikes[lane][i].replicate(c.x_bits) for i in range(self.spike_bits))))
+            v = (later(v1, "v2") - worth)[:c.x_bits].as_signed()
+            if not c.any_leak:
+                return v
+            v = later(v, "v3")
         if c.any_leak:
-            v = later(v, "v") if c.levels_max > 1 else v
             # (v * leak) >> 4, from the lowest bit of leak up; to round down after each bit is to round down once
-            parts = [Mux(d.leak[i], v, 0) for i in range(3)]
-            half = later(((parts[0] >> 1) + parts[1] >> 1) + parts[2], "half")
-            v = later(v, "whole")
-            v = Mux(odd_leak, (half >> 1) + Mux(d.leak[3], v, 0) >> 1, v)
+            part: Value = Mux(d.leak[0], v, 0)
+            for i in range(1, 4):
+                m.submodules[f"leak{i}_{lane}"] = add = MuxAdder(c.x_bits + 1, c.x_bits, c.x_bits, 1)
+                m.d.comb += [add.a.eq(v), add.b.eq(part >> 1), add.use_a.eq(d.leak[i])]
+                part = add.sum
+                if i == 2:
+                    part, v = later(part, "part"), later(v, "whole")
+            v = Mux(odd_leak, part >> 1, v) if c.levels_max > 1 else part >> 1
         return v
 
     @staticmethod

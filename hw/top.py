@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, PureInterface, connect, flipped
 
 from golden.spec.config import Config
@@ -14,6 +13,7 @@ from hw.axi import Axi, AxiLite
 from hw.control import Control
 from hw.hamming import Hamming
 from hw.linear import Linear
+from hw.parameters import Parameters
 from hw.scratchpad import Scratchpad
 
 
@@ -47,8 +47,7 @@ class Accelerator(wiring.Component):
         m.submodules.linear = ResetInserter(control.flush)(linear)
         m.submodules.hamming = ResetInserter(control.flush)(hamming)
         m.submodules.scratchpad = scratchpad = Scratchpad(c)
-        m.submodules.params = params = Memory(shape=c.param_beat_bits, depth=c.param_beats, init=[])
-        params_in, params_out = params.write_port(), params.read_port()
+        m.submodules.params = params = Parameters(c)
 
         connect(m, flipped(self.axil), control.axil)
         for half in (control.axi_read, control.axi_write):
@@ -79,9 +78,9 @@ class Accelerator(wiring.Component):
         share(scratchpad.write, {Opcode.LINEAR: linear.write, Opcode.LOAD: control.spike_write})
         share(scratchpad.u_read, {Opcode.LINEAR: linear.u_read, Opcode.STORE: control.u_read})
         share(scratchpad.u_write, {Opcode.LINEAR: linear.u_write, Opcode.LOAD: control.u_write})
-        share(params_out, {Opcode.LINEAR: linear.params, Opcode.HAMMING: hamming.params})
+        share(params.read, {Opcode.LINEAR: linear.params, Opcode.HAMMING: hamming.params})
         for port, writers in (
-            (params_in, (control.param_write, hamming.param_write)), (linear.weights, (control.weight_write, hamming.weights)),
+            (params.write, (control.param_write, hamming.param_write)), (linear.weights, (control.weight_write, hamming.weights)),
         ):
             for writer in writers:
                 with m.If(writer.en):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from golden.models.attention import AttentionConfig, attention
@@ -33,25 +35,49 @@ class MLP(nn.Module):
 
 
 class Separable(nn.Module):
-    """U + BN(pw2(dw(pw1(LIF U)))), C to ratio C to C channels, depthwise kernel k.
+    """BN(pw2(dw(pw1(LIF U)))), I to ratio I to O channels, depthwise kernel k; added to U where that has its shape.
 
     ``neurons`` says whether batch norm and neurons follow pw1 and dw. Published networks leave them out in places, so that dw or
-    pw2 see multi-bit data.
+    pw2 see multi-bit data. Without ``expand`` there is no pw1. Where it is not added it is a new U if ``stream``.
     """
 
-    def __init__(self, parts: Parts, dim: int, ratio: int, kernel: int, bias: bool, neurons: tuple[bool, bool]):
+    def __init__(self, parts: Parts, i: int, o: int, ratio: int, kernel: int, bias: bool = False,
+                 neurons: tuple[bool, bool] = (True, True), stride: int = 1, expand: bool = True, stream: bool = False):
         super().__init__()
-        wide = ratio * dim
+        wide = ratio * i
         self.s = parts.neuron()
-        self.pw1 = parts.synapse(dim, wide, bias=bias, norm=neurons[0])
-        self.a = parts.neuron() if neurons[0] else nn.Identity()
-        self.dw = parts.synapse(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=bias, norm=neurons[1])
+        self.pw1 = parts.synapse(i, wide, bias=bias, norm=neurons[0]) if expand else nn.Identity()
+        self.a = parts.neuron() if neurons[0] and expand else nn.Identity()
+        self.dw = parts.synapse(wide, wide, kernel, stride, kernel // 2, groups=wide, bias=bias, norm=neurons[1])
         self.b = parts.neuron() if neurons[1] else nn.Identity()
-        self.pw2, self.u = parts.synapse(wide, dim, bias=bias), parts.add()
+        self.pw2 = parts.synapse(wide, o, bias=bias, stream=stream)
+        self.u = parts.add() if i == o and stride == 1 else None
 
-    def forward(self, u: Tensor) -> Tensor:  # [T, B, C, H, W]
-        """The new U."""
-        return self.u(u, self.pw2(self.b(self.dw(self.a(self.pw1(self.s(u)))))))
+    def forward(self, u: Tensor) -> Tensor:  # [T, B, I, H, W]
+        """[T, B, O, H', W']."""
+        y = self.pw2(self.b(self.dw(self.a(self.pw1(self.s(u))))))
+        return y if self.u is None else self.u(u, y)
+
+
+#: Inverted residual blocks of one size: depthwise kernel, stride of the first, expansion, channels, how many.
+Inverted = tuple[int, int, int, int, int]
+
+
+def inverted(chain: nn.Sequential, parts: Parts, dim: int, size: tuple[int, int],
+             stages: Sequence[Inverted]) -> tuple[int, tuple[int, int]]:
+    """Append inverted residual blocks ``local0``, ``local1``, ...; channels and size behind them.
+
+    Source: MobileNetV2, arXiv 1801.04381, figure 4d, with neurons for ReLU6, and in front of each block, too.
+    """
+    count = sum(stage[4] for stage in stages)
+    done = 0
+    for kernel, stride, ratio, channels, blocks in stages:
+        for j in range(blocks):
+            step = 1 if j else stride
+            block = Separable(parts, dim, channels, ratio, kernel, stride=step, expand=ratio > 1, stream=j == 0 and blocks > 1)
+            chain.add_module(numbered("local", done, count), block)
+            dim, size, done = channels, after(size, kernel, step, kernel // 2), done + 1
+    return dim, size
 
 
 class ConvBlock(nn.Sequential):
@@ -60,7 +86,7 @@ class ConvBlock(nn.Sequential):
     def __init__(self, parts: Parts, dim: int, ratios: tuple[int, int], kernels: tuple[int, int], bias: bool,
                  neurons: tuple[bool, bool]):
         super().__init__()
-        self.mix = Separable(parts, dim, ratios[0], kernels[0], bias, neurons)
+        self.mix = Separable(parts, dim, dim, ratios[0], kernels[0], bias, neurons)
         self.mlp = MLP(parts, dim, ratios[1], bias, kernels[1])
 
 

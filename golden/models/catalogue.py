@@ -41,6 +41,9 @@ _15M = SpikeVideoFormerConfig(name="spikevideoformer-15m", encoding=replace(_VID
                               attention=_SDHA_PUBLISHED, neuron=NeuronConfig(surrogate="sigmoid"), published=True)
 _SMALL = Encoding(kind=RGB, height=64, width=64, timesteps=16, frames=1, patch=4)
 
+#: The first half of EfficientNet-Lite0's blocks, whose weights can be taken over.
+_LITE0 = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2))
+
 CONFIGS: dict[str, Config] = {config.name: config for config in (
     # as published
     _UCF101,
@@ -56,8 +59,8 @@ CONFIGS: dict[str, Config] = {config.name: config for config in (
         dims=(32, 64), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2, head_dim=32,
     ),
     SVFormerConfig(
-        name="svformer-jhmdb", encoding=replace(_SMALL, frames=2), classes=JHMDB, dims=(64, 128, 128), depths=(0, 2, 3),
-        local_stages=2, stem=(1, 1, 0), kernel=3, local_ratio=2, neuron=NeuronConfig(levels=4),
+        name="svformer-jhmdb", encoding=replace(_SMALL, frames=2, patch=1), classes=JHMDB, dims=(32, 128), depths=(0, 3),
+        local_stages=1, stem=(3, 2, 1), inverted=_LITE0, down=(3, 1, 1), neuron=NeuronConfig(levels=4),
     ),
     SVFormerConfig(
         name="svformer-nmnist", classes=_names(10), dims=(64, 128), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2,
@@ -89,6 +92,11 @@ def config_to_json(config: Config) -> str:
     return json.dumps({"model": config.model, **asdict(config)}, sort_keys=True)
 
 
+def tuples(value: Any) -> Any:
+    """Lists, and lists in them, as tuples."""
+    return tuple(tuples(x) for x in value) if isinstance(value, list) else value
+
+
 def config_from_json(text: str) -> Config:
     """The inverse of `config_to_json`.
 
@@ -102,6 +110,6 @@ def config_from_json(text: str) -> Config:
         kind = MODELS[data.pop("model")][0]
         for name, part in (("encoding", Encoding), ("attention", AttentionConfig), ("neuron", NeuronConfig)):
             data[name] = part(**data[name])
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        return kind(**{name: tuples(value) for name, value in data.items()})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"not a configuration of {' or '.join(MODELS)}: {error!r}") from error

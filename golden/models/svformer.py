@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from golden.models.attention import AttentionConfig
-from golden.models.blocks import ConvBlock, Down, GlobalBlock, SpikeHead, after, numbered
+from golden.models.blocks import ConvBlock, Down, GlobalBlock, Inverted, SpikeHead, after, inverted, numbered
 from golden.models.network import Network
 from golden.models.neurons import NeuronConfig
 from golden.models.parts import Parts
@@ -41,6 +41,7 @@ class SVFormerConfig:
     down: tuple[int, int, int] = (4, 2, 1)
     kernel: int = 5  # depthwise, in local blocks
     local_ratio: int = 1  # expansion of the depthwise convolution in local blocks
+    inverted: tuple[Inverted, ...] = ()  # blocks of such behind the stem
     ratio: int = 2  # expansion in MLPs
     head_dim: int = 64  # channels of an attention head
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -106,11 +107,12 @@ class SVFormer(Network):
         size = after((height, width), *c.stem)
         self.chain, self.fork = nn.Sequential(), 0
         self.chain.add_module("stem", parts.synapse(channels, c.dims[0], *c.stem, bias=bias, pixels=True, stream=c.depths[0] > 0))
+        before, size = inverted(self.chain, parts, c.dims[0], size, c.inverted)
         for i, dim in enumerate(c.dims):
             if i:
                 name = numbered("down", i - 1, stages - 1)
-                self.chain.add_module(name, Down(parts, c.dims[i - 1], dim, c.down, bias, c.depths[i] > 0))
-                size = after(size, *c.down)
+                self.chain.add_module(name, Down(parts, before, dim, c.down, bias, c.depths[i] > 0))
+                before, size = dim, after(size, *c.down)
             if i == stages - 2:
                 self.fork = len(self.chain)  # so many modules are in front of the branch
             for j in range(sum(c.depths[:i]), sum(c.depths[: i + 1])):

@@ -178,8 +178,8 @@ SMALL = Config(
     sharing=2, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
 )
 BASE = Config(
-    name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=32, ham_tokens=16, axi_bits=64,
-    spike_words=4096, u_beats=4096, weight_rows=1024, param_beats=128, queue_depth=32, head_max=128,
+    name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=64, ham_tokens=16, axi_bits=64,
+    spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=32, head_max=128,
     sharing=2, sum_bits=12, acc_bits=22,
 )
 PRESETS = {c.name: c for c in (MICRO, SMALL, BASE)}

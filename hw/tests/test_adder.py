@@ -1,4 +1,4 @@
-"""`hw.adder.Adder`: the carry cells of ECP5 do what the plain description says, for all inputs."""
+"""Adders: the carry cells of ECP5 do what the plain description says, for all inputs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from hw.adder import Adder
 from hw.flow.devices import DEVICES
 from hw.flow.pnr import PASSES
+from hw.mux_adder import MuxAdder
 from hw.verilog import flat_ports
 
 A_BITS, B_BITS, BITS = 6, 4, 7
@@ -42,9 +43,26 @@ class Twins(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("invert", [False, True])
-def test_carry_cells_equal_the_description(invert: bool, tmp_path: Path) -> None:
-    twins = Twins(invert)
+class MuxTwins(wiring.Component):
+    """Both forms of an adder with a choice on the same inputs."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(A_BITS), "b": In(B_BITS), "c": In(A_BITS), "use_a": In(1), "same": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        sums = []
+        for name, device in (("plain", None), ("cells", DEVICES["lfe5u-25f"])):
+            adder = MuxAdder(BITS, A_BITS, B_BITS, A_BITS)
+            m.submodules[name] = Fragment.get(adder, device)
+            m.d.comb += [getattr(adder, x).eq(getattr(self, x)) for x in ("a", "b", "c", "use_a")]
+            sums.append(adder.sum)
+        m.d.comb += self.same.eq(sums[0] == sums[1])
+        return m
+
+
+@pytest.mark.parametrize("twins", [Twins(False), Twins(True), MuxTwins()], ids=["adder", "inverting", "choosing"])
+def test_carry_cells_equal_the_description(twins: wiring.Component, tmp_path: Path) -> None:
     text, _ = rtlil.convert_fragment(Fragment.get(twins, None), flat_ports(twins), "top", emit_src=False)
     assert "CCU2C" in text
     (tmp_path / "top.il").write_text(text)

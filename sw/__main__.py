@@ -229,19 +229,18 @@ def explore(
 ) -> None:
     """Predict cycles and area of many sizes of the machine for one clip: those that no other beats, and a picture of all."""
     from sw import explore as exploring
-    from sw.device.golden import reference
     from sw.picture import draw_designs
 
     with mistakes():
         source = read_model(model)
         _, clip = read_clip(file, source.model.encoding)
         area = exploring.AreaModel()
-        designs = exploring.explore(source, reference(source, clip), area)
+        designs = exploring.explore(source, clip, area)
         found = list(track(designs, "designs", len(exploring.DESIGNS), console=screen, transient=True))
         draw_designs(picture, f"{source.model.name}, {file.name}", found)
-    table = Table("design", "datapath", "tables", "cycles", "utilisation")
+    table = Table("design", "tables", "cycles", "utilisation")
     for x in exploring.pareto(found):
-        table.add_row(x.config.name, x.datapath.name, f"{x.tables:,}", f"{x.cycles:,}", f"{x.utilisation:.1%}")
+        table.add_row(x.config.name, f"{x.tables:,}", f"{x.cycles:,}", f"{x.utilisation:.1%}")
     output.print(table)
     errors = ", ".join(f"{block} {error:.0%}" for block, error in area.errors.items())
     output.print(f"{len(found)} designs; largest error of the area model at its measured points: {errors}", markup=False)

@@ -1,30 +1,30 @@
-"""How many cycles each layer takes, from the set bits of its real spikes, without simulating the machine.
+"""How many cycles each descriptor takes, from the set bits that it really reads, without simulating the machine.
 
 A LINEAR descriptor is a chain of waits: a word waits for room in the queues, an entry for its decoder, a slot for the slots
-that share its accumulators, a result for the one before it, the neuron unit for results in time order. Each wait ends at the
+of its group, a group's sums for those before them, the collector for the cores in their turn. Each wait ends at the
 largest of a few times known before, so walking through the words in their order gives every time exactly; nothing is
 random and nothing is fitted. Many positions are walked through at once, each piece of a layer starting a little
 before its share so that its pipeline is full when the share begins.
 
-Of the RTL as it is (`TODAY`) this is exact to the cycle, but for where a piece begins, and but for the weights of the next
-descriptor: each row that is loaded meanwhile can take a port from a busy core for a cycle (hw/weight_banks.py), which is not
-counted. The errors, and the design that follows (`NEXT`): docs/decisions/005-base-at-full-speed.md.
+Exact to the cycle but for where a piece begins, and but for the weights of the next descriptor: a row that is loaded meanwhile
+can take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted. Of LOAD and STORE only the beats are
+counted, not the memory's latency. The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
-from golden.spec.model import INPUT, SDHA, Layer, Model
-from sw import passes
-from sw.layouts import Layouts
+from sw.bundle import Bundle
+from sw.device.golden import Fields, GoldenDevice
+from sw.driver import Driver, Result
 from sw.packing import Array
 
 Times = NDArray[np.int32]
@@ -32,182 +32,51 @@ Times = NDArray[np.int32]
 NEVER = -(1 << 28)  #: a time before everything
 QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue
 MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
-SUM = 4  #: cycles from a slot's last row until the result is complete
-NEURON = 12  #: cycles from the last beat taken until done, and the one in which the descriptor starts
+SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 
 
-@dataclass(frozen=True, kw_only=True)
-class Datapath:
-    """What couples fetch, issue slots and results; all sizes are in `Config`.
+class TimedDevice(GoldenDevice):
+    """The functional machine, which also says how many cycles the real one takes for each descriptor."""
+
+    def _execute(self, d: Fields) -> None:
+        """Count first: a descriptor may overwrite what it read."""
+        c = self.config
+        if d["opcode"] == Opcode.LINEAR:
+            self._cycles = cycles(linear_walk(c, d, self._banks), c.queue_depth) + drain(c)
+        elif d["opcode"] == Opcode.HAMMING:
+            self._cycles = hamming_cycles(c, d)
+        else:
+            self._cycles = d["count"] * (c.u_beat_bits if d["space"] else c.word) // c.axi_bits
+        super()._execute(d)
+
+
+def predict(bundle: Bundle, config: Config, clip: Array) -> Result:
+    """Run a clip on the functional machine with predicted cycles, by layer and in all.
 
     Parameters
     ----------
-    name : str
-        Of the design.
-    fetch : int
-        Neighbouring taps of a row whose words are fetched at once per core, in broadcast mode.
-    taps : int
-        The same in lanewise mode; they go to as many slots.
-    pause : int
-        Cycles without a fetch between two passes, and once more between two positions.
-    sharing : int
-        Issue slots that add into the same accumulators, so that they wait for each other at the end of each pass.
-    rotate : bool
-        Tap n gives channel b to slot ``(b + n) mod issue``, so that a channel busy in a whole neighbourhood burdens no one slot.
-    hand_off : bool
-        The neuron unit takes the sum of each pass and shifts it itself; otherwise the accumulators shift, a cycle for each bit.
-    skip_silent : bool
-        HAMMING counts only K channels with a spike in its block of tokens, while LINEAR descriptors that it
-        does not depend on run.
-    """
-
-    name: str
-    fetch: int
-    taps: int
-    pause: int
-    sharing: int
-    rotate: bool
-    hand_off: bool
-    skip_silent: bool
-
-
-TODAY = Datapath(name="today", fetch=1, taps=1, pause=1, sharing=16, rotate=False, hand_off=False, skip_silent=False)
-NEXT = Datapath(name="next", fetch=1, taps=4, pause=1, sharing=2, rotate=True, hand_off=True, skip_silent=True)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One descriptor: its layer, what it is, its cycles, and the synaptic operations that the clip really needs."""
-
-    layer: str
-    opcode: Opcode
-    cycles: int
-    sops: float
-
-
-@dataclass(frozen=True)
-class Walk:
-    """Everything that the cycles of a LINEAR descriptor depend on.
-
-    Parameters
-    ----------
-    bits : [positions, words, cores, accumulators, slots]
-        Set bits (rows to add) of each fetch; ``accumulators * slots`` is the issue width.
-    gap : [words]
-        Cycles from the fetch before, at least.
-    search : [words]
-        Cycles from one before the pass begins until the next pass is known, which the last word of this one waits for; 0: none.
-    last, end : [words]
-        The word ends a pass; ends a result.
-    shift : [words]
-        Cycles of left shift after a pass.
-    beats : [words, cores]
-        Beats in which the neuron unit takes the result.
-    """
-
-    bits: NDArray[np.integer]
-    gap: Array
-    search: Array
-    last: NDArray[np.bool_]
-    end: NDArray[np.bool_]
-    shift: Array
-    beats: Array
-
-
-def predict(model: Model, tensors: Mapping[str, Array], config: Config, spikes: Mapping[str, Array],
-            datapath: Datapath = TODAY) -> list[Cost]:
-    """Cycles of every LINEAR and HAMMING descriptor of a clip, in the order of the program.
-
-    Parameters
-    ----------
-    model, tensors
-        The network.
+    bundle : Bundle
+        Compiled for ``config``.
     config : Config
         The machine.
-    spikes : by tensor name, [T, H, W, C]
-        What the integer golden model makes of the clip, with its input.
-    datapath : Datapath
-        The design.
-
-    Raises
-    ------
-    ValueError
-        If the time steps cannot be shared out evenly among the cores.
+    clip : [T, H, W, C] uint8
+        The input.
     """
-    costs = []
-    for layer in model.layers:
-        x = spikes[layer.inputs[0]]
-        if len(x) % config.cores:
-            raise ValueError(f"layer '{layer.name}': {len(x)} time steps on {config.cores} cores; they must be a multiple")
-        for part in passes.layer_passes(model, layer, tensors, config):
-            if part.opcode == Opcode.HAMMING:
-                first = part.fields["k_src"] * config.word + part.fields["mask_low"]
-                keys = spikes[layer.inputs[1]][..., first:first + part.fields["width"]]
-                costs.append(Cost(layer.name, part.opcode, hamming_cycles(config, part.fields, keys, datapath), 0))
-                continue
-            fields = {"mask_low": 0, "lanewise": 0, **part.fields}
-            first = _first_word(layer, fields)
-            walk, rows = linear_walk(config, fields, x, first, datapath)
-            costs.append(Cost(layer.name, part.opcode, cycles(walk, config.queue_depth), rows * part.sop[0] / part.sop[1]))
-    return costs
+    driver = Driver(TimedDevice(config))
+    driver.load(bundle)
+    return driver.run(clip)
 
 
-def clip_cycles(model: Model, config: Config, costs: list[Cost], datapath: Datapath = TODAY) -> int:
-    """Cycles of all descriptors of a clip and of the input's way into the scratchpad; the first weights' way is not counted.
-
-    With ``skip_silent``, head h is counted while q, k and v of the heads after it are made and the head before it is
-    applied; what is longer than that is waited for.
-    """
-    source = Layouts(model, config).spikes(INPUT)
-    total = source.bank_words * config.cores * config.word // config.axi_bits + sum(x.cycles for x in costs)
-    if not datapath.skip_silent:
-        return total
-    makers = {x.spike_out: x.name for x in model.layers}
-    for layer in model.layers:
-        if layer.op != SDHA:
-            continue
-        counting = [x.cycles for x in costs if x.layer == layer.name and x.opcode == Opcode.HAMMING]
-        q, k, v, applying = (
-            sum(x.cycles for x in costs if x.layer == name and x.opcode == Opcode.LINEAR)
-            for name in (*(makers[x] for x in layer.inputs), layer.name))
-        rest = len(counting) - 1
-        total -= min(sum(counting), q + (k + v + applying) * rest // len(counting))
-    return total
-
-
-def _first_word(layer: Layer, fields: Mapping[str, int]) -> int:
-    """Word of the tensor that a LINEAR descriptor reads first; only attention starts elsewhere than at word 0."""
-    return fields["origin"] if layer.op == SDHA else 0
-
-
-def hamming_cycles(config: Config, fields: Mapping[str, int], keys: Array, datapath: Datapath = TODAY) -> int:
-    """Cycles of a HAMMING descriptor (the states of hw/hamming.py, one by one).
-
-    Parameters
-    ----------
-    config : Config
-        The machine.
-    fields : mapping
-        The descriptor.
-    keys : [T, H, W, width] of 0 or 1
-        K of its heads.
-    datapath : Datapath
-        Whether K channels without a spike in a block are skipped.
-    """
-    width, loads = fields["width"], config.ham_tokens // config.cores
+def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:
+    """Cycles of a HAMMING descriptor (the states of hw/hamming.py, one by one)."""
+    width, loads = d["width"], config.ham_tokens // config.cores
     words, groups = -(-width // config.word), width // config.lanes
     groups_per_word = min(width, config.word) // config.lanes
-    blocks = -(-fields["bank_tokens"] // loads)
-    if datapath.skip_silent:
-        tokens = keys.transpose(1, 2, 0, 3).reshape(-1, width)  # of a position all its time steps
-        tokens = np.pad(tokens, ((0, -len(tokens) % config.ham_tokens), (0, 0)))
-        counted = int(tokens.reshape(-1, config.ham_tokens, width).any(1).sum()) + blocks  # and the row of ones, once
-    else:
-        counted = blocks * (width + 1)
+    blocks = -(-d["bank_tokens"] // loads)
     load = words * words * blocks * (2 + 2 * loads)
-    count = counted * words * groups_per_word
-    write = groups * (2 + width * (fields["slices"] + 2) + 3 * config.beats)
+    count = blocks * (width + 1) * words * groups_per_word
+    write = groups * (2 + width * (d["slices"] + 2) + 3 * config.beats)
     return 1 + load + count + 4 + write + 1
 
 
@@ -225,100 +94,121 @@ def passes_of(slices: int, planes: int) -> list[tuple[int, int, int]]:
     return [(e, s, n) for (e, s), n in zip(order, [*tried, 0], strict=True)]
 
 
-def linear_walk(config: Config, d: Mapping[str, int], x: Array, first_word: int, datapath: Datapath) -> tuple[Walk, int]:
-    """The walk of a LINEAR descriptor over a tensor, and the rows (or, lanewise, lanes) that it adds.
+@dataclass(frozen=True)
+class Walk:
+    """Everything that the cycles of a LINEAR descriptor depend on.
 
     Parameters
     ----------
-    config : Config
-        The machine.
-    d : mapping
-        The descriptor's fields.
-    x : [T, H, W, C]
-        The tensor it reads.
-    first_word : int
-        Word of a position and time step that is read first.
-    datapath : Datapath
-        The design.
+    bits : [positions, words, cores, groups, slots]
+        Set bits (rows to add) of each fetch; ``groups * slots`` is the issue width.
+    gap : [words]
+        Cycles from the fetch before, at least; more than 1 where a pass begins.
+    search : [words]
+        Cycles from one before the pass begins until the next pass is known, which the last word of this one waits for; 0: none.
+    hand : [words]
+        Sums are handed over after the word.
+    beats : [words, cores]
+        Cycles from the first to the last beat in which the collector takes what is handed over, both included.
+    rest : [words, cores]
+        Cycles after the last beat in which it takes nothing.
+    write : [words]
+        Cycles from the last beat until it takes anything of the same core again, at least.
     """
-    c, steps, planes, issue = config, d["steps"], d["planes"], config.issue
-    order = passes_of(d["slices"], planes)
-    groups, words, lanewise = d["groups"], d["words"], bool(d["lanewise"])
-    padded = np.pad(x, ((0, 0), (0, 0), (0, 0), (0, d["plane_stride"] * c.word - x.shape[3])))
-    channels = padded.reshape(steps, c.cores, *x.shape[1:3], -1)
-    margin = (d["padding"], d["padding"] + max(d["kernel_h"], d["kernel_w"]) + d["stride"])
-    channels = np.pad(channels, ((0, 0), (0, 0), margin, margin, (0, 0)))
-    planes_of = np.stack([channels >> p & 1 for p in range(planes)]).astype(np.uint8)  # [plane, step, core, y, x, channel]
-    shares: Array
-    if lanewise:  # [..., group, 1]: one row, gated by the lanes' bits
-        bits = planes_of.reshape(*planes_of.shape[:-1], -1, c.lanes)[..., d["first_group"]:d["first_group"] + groups, :]
-        shares = bits.max(-1, keepdims=True)
-    else:  # [..., word, slot]
-        bits = planes_of.reshape(*planes_of.shape[:-1], -1, c.word)[..., first_word:first_word + words, :].copy()
-        bits[..., 0, :d["mask_low"]] = 0
-        bits[..., -1, d["mask_high"] + 1:] = 0
-        shares = bits.reshape(*bits.shape[:-1], -1, issue).sum(-2, dtype=np.uint8)
 
-    def at_tap(values: Array, ky: int, kx: int) -> Array:
-        """[plane, step, core, position, ...] of the input under one tap."""
-        rows = slice(ky, ky + d["out_h"] * d["stride"], d["stride"])
-        columns = slice(kx, kx + d["out_w"] * d["stride"], d["stride"])
-        seen = values[:, :, :, rows, columns]
-        return seen.reshape(*seen.shape[:3], d["out_h"] * d["out_w"], *seen.shape[5:])
+    bits: NDArray[np.integer]
+    gap: Array
+    search: Array
+    hand: NDArray[np.bool_]
+    beats: Array
+    rest: Array
+    write: Array
 
-    together = min(datapath.taps if lanewise else datapath.fetch, issue)
-    starts = range(0, d["kernel_w"], together)
-    fetches = [(ky, kx, word) for ky in range(d["kernel_h"]) for kx in starts for word in range(words)]
-    positions = d["out_h"] * d["out_w"]
-    counts = np.zeros((positions, groups, steps, len(order), len(fetches), c.cores, issue), np.uint16)
-    added = 0
-    for n, (ky, first_kx, word) in enumerate(fetches):
-        for kx in range(first_kx, min(first_kx + together, d["kernel_w"])):
-            seen = at_tap(shares, ky, kx)
-            tap = ky * d["kernel_w"] + kx
-            if word == 0:
-                added += int(at_tap(bits, ky, kx).sum(dtype=np.int64))
-            for number, (exponent, slice_, _) in enumerate(order):
-                plane = seen[exponent - 4 * slice_].transpose(2, 0, 1, 3, 4)  # [position, step, core, ...]
-                if lanewise:
-                    for group in range(groups):
-                        slot = (tap + group * d["slice_words"] if together == 1 else kx) % issue
-                        counts[:, group, :, number, n, :, slot] += plane[..., group, 0]
+
+def linear_walk(config: Config, d: Mapping[str, int], banks: NDArray[np.uint8]) -> Walk:
+    """The walk of a LINEAR descriptor over the spike banks [core, address, bit]."""
+    c, order = config, passes_of(d["slices"], d["planes"])
+    place = np.arange(d["out_h"] * d["out_w"])
+    oy, ox = place // d["out_w"], place % d["out_w"]
+    fetches = list(product(range(d["kernel_h"]), range(d["kernel_w"]), range(d["words"])))
+    steps = np.arange(d["steps"])
+    counts = np.zeros((len(place), d["groups"], d["steps"], len(order), len(fetches), c.cores, c.issue), np.uint16)
+    shares = [_shares(c, d, banks, word) for word in range(d["words"])]
+    for (n, (ky, kx, word)), plane in product(enumerate(fetches), range(d["planes"])):
+        iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
+        inside = (iy >= 0) & (iy < d["in_h"]) & (ix >= 0) & (ix < d["in_w"])
+        start = d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
+        address = start[:, None] + steps * d["step_stride"] + plane * d["plane_stride"] + word  # [place, step]
+        tap = 0 if d["shared_taps"] else ky * d["kernel_w"] + kx
+        for number, (exponent, slice_, _) in enumerate(order):
+            if exponent - 4 * slice_ != plane:
+                continue
+            for group in range(d["groups"]):
+                if d["lanewise"]:  # one row, gated by the lanes' bits
+                    at, part = divmod((d["first_group"] + group) * c.lanes, c.word)
+                    slot = ((group * d["slices"] + slice_) * d["slice_words"] + tap * d["words"] + word) % c.issue
+                    seen = np.zeros((c.cores, *address.shape, c.issue), np.uint8)
+                    seen[..., slot] = shares[word][:, :, part // c.lanes].take(address + at, axis=1, mode="clip")
                 else:
-                    share = np.roll(plane[..., word, :], tap if datapath.rotate else 0, axis=-1)
-                    counts[:, :, :, number, n] += share[:, None]
-    rows = added if lanewise else added * groups * d["slices"]
-    return _structure(c, d, counts, order, datapath), rows
+                    seen = np.roll(shares[word], tap, axis=-1).take(address, axis=1, mode="clip")
+                counts[:, group, :, number, n] = (seen * inside[:, None, None]).transpose(1, 2, 0, 3)
+    return _structure(c, d, counts, order)
 
 
-def _structure(config: Config, d: Mapping[str, int], counts: NDArray[np.integer], order: list[tuple[int, int, int]],
-               datapath: Datapath) -> Walk:
-    """Put gaps, ends, shifts and beats to the counts [position, group, step, pass, fetch, core, slot]."""
-    words = counts.shape[1:5]
-    gap, search, shift = (np.zeros(words, np.int32) for _ in range(3))
-    last, end = (np.zeros(words, bool) for _ in range(2))
-    gap[:] = 1
-    gap[..., 0] += datapath.pause
-    gap[0, 0, 0, 0] += datapath.pause
-    last[..., -1] = True
-    end[:, :, -1, -1] = True
+def _shares(config: Config, d: Mapping[str, int], banks: NDArray[np.uint8], word: int) -> NDArray[np.uint8]:
+    """Rows that each slot adds for each word of the banks [core, address, slot] as word ``word`` of a tap; lanewise those for
+    each lane group of the word.
+    """
+    if d["lanewise"]:
+        return banks.reshape(*banks.shape[:2], -1, config.lanes).max(axis=-1)
+    bit = np.arange(config.word)
+    low, high = d["mask_low"] if word == 0 else 0, d["mask_high"] if word == d["words"] - 1 else config.word - 1
+    kept = banks * ((bit >= low) & (bit <= high)).astype(np.uint8)
+    return kept.reshape(*banks.shape[:2], -1, config.issue).sum(axis=2, dtype=np.uint8)
+
+
+def _structure(config: Config, d: Mapping[str, int], counts: NDArray[np.uint16], order: list[tuple[int, int, int]]) -> Walk:
+    """Put everything else to the counts [position, group, step, pass, fetch, core, slot]."""
+    c, words = config, counts.shape[1:5]
+    gap, search, write = (np.full(words, x) for x in (1, 0, 1))
+    gap[..., 0] += 1
+    gap[0, 0, 0, 0] += 1
+    hand = np.zeros(words, bool)
+    hand[..., d["pass_words"] - 1 if d["pass_words"] else 255 :: d["pass_words"] or 256] = True
+    hand[..., -1] = True
+    beats, rest = np.full((*words, c.cores), c.beats), np.zeros((*words, c.cores), int)
     for number, (before, after) in enumerate(pairwise(order)):
-        if datapath.hand_off:
-            end[:, :, number, -1] = True
-        else:
-            shift[:, :, number, -1] = before[0] - after[0]
-        if datapath.pause:
-            search[:, :, number, -1] = 1 + before[2]
-    beats = np.full((*words, config.cores), config.beats)
+        search[:, :, number, -1] = 1 + before[2]
+        # shifts by 0, 1 and 4 are for nothing; others take rounds of zeros, each by one more bit
+        rest[:, :, number, -1, -1] = {2: 1, 3: 2}.get(before[0] - after[0], 0) * c.cores * c.beats
+    result = (slice(None), slice(None), -1, -1)
+    if c.levels_max > 1 and d["fire"]:  # planes are written one after the other
+        write[result] = d["out_planes"]
+        beats[result] = (c.beats - 1) * d["out_planes"] + 1
     if d["integrate"]:
         beats[:, -1, -1, -1, -1] *= 2  # the sums of the last time step take two beats for one
-    slots = min(datapath.sharing, config.issue)
-    flat = counts.reshape(len(counts), -1, config.cores, config.issue // slots, slots)
-    return Walk(flat, gap.ravel(), search.ravel(), last.ravel(), end.ravel(), shift.ravel(), beats.reshape(-1, config.cores))
+    rest[result] += _recovery(c, d)
+    flat = counts.reshape(len(counts), -1, c.cores, c.issue // c.sharing, c.sharing)
+    return Walk(flat, gap.ravel(), search.ravel(), hand.ravel(), beats.reshape(-1, c.cores), rest.reshape(-1, c.cores),
+                write.ravel())
+
+
+def _recovery(config: Config, d: Mapping[str, int]) -> int:
+    """Cycles without a beat after each result, because the membranes are made by the slow way (hw/lif.py)."""
+    levels = config.levels_max > 1
+    slow = (config.any_leak and d["leak"] % 8) or (levels and d["soft"] and d["levels"] != 1)
+    way = 1 + 2 * (levels or config.any_leak) + 2 * (levels and config.any_leak)
+    return max(way - config.beats, 0) if slow else 0
+
+
+def drain(config: Config) -> int:
+    """Cycles from the last beat taken until a LINEAR descriptor is done, and the one in which it starts."""
+    levels = config.levels_max > 1
+    return 11 + (1 + config.levels_max.bit_length() if levels else 0)
 
 
 def cycles(walk: Walk, queue_depth: int) -> int:
-    """Cycles from the start of a LINEAR descriptor to its end."""
+    """Cycle in which the last beat of a LINEAR descriptor is taken; the start is cycle 0."""
     positions, words = walk.bits.shape[:2]
     warm = -(-WARM // words)
     length = min(positions, 4 * warm)
@@ -330,22 +220,23 @@ def cycles(walk: Walk, queue_depth: int) -> int:
     for i, first in enumerate(firsts[1:], 1):
         total += int(taken[-1, i] - taken[share - first - 1, i])
         share = first + length
-    return total + NEURON
+    return total
 
 
 def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int) -> Times:
-    """Cycle in which the last result of each position is taken, [position of a piece, piece]; the start is cycle 0.
+    """Cycle in which the last beat of each position is taken, [position of a piece, piece]; the start is cycle 0.
 
-    Times are [piece, core, accumulators, slot]. An accumulator that finds its last result still waiting stands still, with
-    all of the pipeline before it; the last of these stops, as many as there are stages, are kept as (from, cycles).
+    Times are [piece, core, group, slot]. A group that finds its last sums still waiting stands still, with all of the
+    pipeline before them; the last of these stops, as many as there are stages, are kept as (from, cycles).
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
     shape = (pieces, *sizes)
     finished, loaded = np.full(shape, NEVER, np.int32), np.full(shape, NEVER, np.int32)  # the slot's last entry
-    held = np.full((*shape[:3], 1), NEVER, np.int32)  # no slot adds before
-    stops = [(held, held * 0)] * SUM
-    results = np.full(shape[:2], NEVER, np.int32)  # the core's last result is taken
-    free = np.zeros(pieces, np.int32)  # the neuron unit
+    never = np.full((*shape[:3], 1), NEVER, np.int32)
+    stops = [(never, never * 0)] * SUM
+    results = np.full(shape[:2], NEVER, np.int32)  # the core's last sums are taken
+    written = results.copy()  # its next ones can be
+    free = np.zeros(pieces, np.int32)  # the collector
     loads = np.full(finished.size * depth, NEVER, np.int32)  # of the slot's last entries, by number modulo depth
     rings = (np.arange(finished.size) * depth).reshape(shape)
     number = np.zeros(shape, np.int64)
@@ -356,51 +247,49 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int)
     for position in range(length):
         for n in range(words):
             bits = walk.bits[firsts + position, n].astype(np.int32)
-            last = bool(walk.last[n])
+            hand = bool(walk.hand[n])
 
             # The walker: after the word before, with the next pass known, and as soon as every queue that it hears of has room.
             ready = fetched + walk.gap[n]
-            if n == 0 or walk.last[n - 1]:
+            if walk.gap[n] > 1:
                 begun = ready - 1
             if walk.search[n]:
                 ready = np.maximum(ready, begun + walk.search[n])
             for then, room in recent:
-                ready = np.where(then + QUEUE <= ready, np.maximum(ready, room), ready)
+                ready = np.where(then + QUEUE < ready, np.maximum(ready, room), ready)
             fetched = ready
 
             # The decoders: one row a cycle, an entry after the other.
             load = np.maximum(np.maximum(loaded + 1, finished), (fetched + QUEUE)[:, None, None, None])
-            begin = np.maximum(load + 1, held)
+            begin = load + 1
             finish = begin + np.maximum(bits, 1) - 1
             for stop, pause in stops:
                 if (stop + pause > begin).any():
                     wait = np.where((begin >= stop) & (begin < stop + pause), stop + pause - begin, 0)
                     begin = begin + wait
                     finish = finish + wait + pause * ((begin < stop) & (finish + wait >= stop))
-            queued = (bits > 0) | last
+            queued = (bits > 0) | hand
             loads[(rings + number % depth)[queued]] = load[queued]
             number += queued
             loaded, finished = np.where(queued, load, loaded), np.where(queued, finish, finished)
             recent = [*recent[1:], (fetched, loads[rings + (number - depth + MARGIN - 1) % depth].max((1, 2, 3)) + 2)]
-            if not last:
+            if not hand:
                 continue
 
-            # The end of a pass: the slots of an accumulator meet; a shift holds them.
+            # The slots of a group meet. Once the sums before have been taken, theirs wait for the collector.
             met = finished.max(3, keepdims=True)
             finished = np.broadcast_to(met, shape)
-            held, complete = met + 1 + walk.shift[n], met + SUM
+            complete = met + SUM
             for stop, pause in stops:
-                held = held + pause * ((met < stop) & (held > stop) & (walk.shift[n] > 0))
                 complete = complete + pause * ((met < stop) & (complete >= stop))
-            if not walk.end[n]:
-                continue
-
-            # The end of a result: once the one before has been taken it waits for the neuron unit, which takes the cores in turn.
             kept = np.maximum(complete, results[:, :, None, None] + 1)
             stops = [*stops[1:], (complete, kept - complete)]
+
+            # The collector takes the cores in turn.
             results = np.empty_like(results)
             for core, there in enumerate(kept.max((2, 3)).T + 1):
-                results[:, core] = np.maximum(free, there) + walk.beats[n, core] - 1
-                free = results[:, core] + 1
-        taken[position] = free - 1
+                last = np.maximum(np.maximum(free, there), written[:, core]) + walk.beats[n, core] - 1
+                free = last + 1 + walk.rest[n, core]
+                results[:, core], written[:, core] = last, last + walk.write[n]
+        taken[position] = results[:, -1]
     return taken

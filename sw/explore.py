@@ -1,8 +1,7 @@
 """Which sizes of the machine are worth building: cycles of one clip against area.
 
 Cycles are predicted by `sw.cycles`, area by a model of each block whose terms are what the block repeats, fitted to synthesised
-points (``python -m sim.area``). `NEXT` is not built: its area is that of the blocks of today, see
-docs/decisions/005-base-at-full-speed.md.
+points (``python -m sim.area``).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from golden.spec.config import BASE, PRESETS, Config
-from sw import support
-from sw.cycles import NEXT, TODAY, Datapath, clip_cycles, predict
+from sw.compiler import compile_model
+from sw.cycles import predict
 from sw.model_file import ModelFile
 from sw.packing import Array
 from sw.support import UnsupportedError
@@ -86,7 +85,6 @@ class Candidate:
     """One design, with the cycles of the clip and the share of the array's peak that real synaptic operations are of it."""
 
     config: Config
-    datapath: Datapath
     tables: int
     cycles: int
     utilisation: float
@@ -98,36 +96,33 @@ def configurations() -> list[Config]:
     found = [replace(preset, **roomy) for preset in PRESETS.values()]
     for cores, lanes, issue, share in product((1, 2, 4), (16, 32, 64), (2, 4), (1, 2, 4)):
         found.append(replace(
-            BASE, name=f"{cores}x{lanes}x{issue} n{lanes // share}", cores=cores, lanes=lanes, issue=issue, sharing=issue,
-            word=max(32, lanes),
+            BASE, name=f"{cores}x{lanes}x{issue} n{lanes // share}", cores=cores, lanes=lanes, issue=issue, word=max(32, lanes),
             neuron_lanes=lanes // share, ham_tokens=max(8, lanes // 4), axi_bits=32, queue_depth=16, **roomy))
     return found
 
 
-DESIGNS = list(product(configurations(), (TODAY, NEXT)))
+DESIGNS = configurations()
 
 
-def explore(source: ModelFile, tensors: Mapping[str, Array], area: AreaModel) -> Iterator[Candidate]:
+def explore(source: ModelFile, clip: Array, area: AreaModel) -> Iterator[Candidate]:
     """Every design that can run the model, as it is predicted for one clip.
 
     Parameters
     ----------
     source : ModelFile
         The network.
-    tensors : by name, [T, H, W, C]
-        What the integer golden model makes of the clip.
+    clip : [T, H, W, C] uint8
+        Its input.
     area : AreaModel
         For the tables.
     """
-    for config, datapath in DESIGNS:
+    for config in DESIGNS:
         try:
-            support.check(source.model, source.tensors, config)
+            bundle = compile_model(source, config)
         except UnsupportedError:
             continue
-        costs = predict(source.model, source.tensors, config, tensors, datapath)
-        cycles = clip_cycles(source.model, config, costs, datapath)
-        sops = sum(x.sops for x in costs)
-        yield Candidate(config, datapath, area.tables(config), cycles, sops / (config.peak_sop * cycles))
+        result = predict(bundle, config, clip)
+        yield Candidate(config, area.tables(config), result.cycles, result.utilisation)
 
 
 def pareto(candidates: list[Candidate]) -> list[Candidate]:

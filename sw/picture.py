@@ -11,7 +11,6 @@ from matplotlib import pyplot as plt
 from golden.encoding import Frames
 from golden.spec.config import PRESETS
 from sw.bundle import SPIKES, Manifest
-from sw.cycles import NEXT, TODAY
 from sw.driver import Result
 from sw.explore import Candidate, pareto
 
@@ -56,18 +55,14 @@ def _raster(axes: plt.Axes, name: str, spikes: np.ndarray) -> None:
 
 
 def draw_designs(path: str | Path, title: str, candidates: list[Candidate]) -> None:
-    """Write a picture of all candidates: lines join the best of a datapath, names are at the best of all and at the presets."""
+    """Write a picture of all candidates: a line joins the best, names are at these and at the presets."""
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
-    for datapath, colour in ((TODAY, "tab:gray"), (NEXT, "tab:blue")):
-        mine = [x for x in candidates if x.datapath is datapath]
-        axes.scatter([x.tables for x in mine], [x.cycles for x in mine], s=14, color=colour, alpha=0.5, label=datapath.name)
-        best = pareto(mine)
-        axes.step([x.tables for x in best], [x.cycles for x in best], where="post", color=colour, linewidth=1)
-    named = [x for x in candidates if x.datapath is TODAY and x.config.name in PRESETS]
-    for x in {id(x): x for x in [*pareto(candidates), *named]}.values():
+    axes.scatter([x.tables for x in candidates], [x.cycles for x in candidates], s=14, alpha=0.5)
+    best = pareto(candidates)
+    axes.step([x.tables for x in best], [x.cycles for x in best], where="post", linewidth=1)
+    for x in {id(x): x for x in [*best, *(x for x in candidates if x.config.name in PRESETS)]}.values():
         axes.annotate(x.config.name, (x.tables, x.cycles), fontsize=6, rotation=40, xytext=(2, 2), textcoords="offset points")
-    axes.set(xscale="log", yscale="log", xlabel="tables (LUT4) of the blocks of today", ylabel="cycles of the clip", title=title)
-    axes.legend()
+    axes.set(xscale="log", yscale="log", xlabel="tables (LUT4)", ylabel="cycles of the clip", title=title)
     axes.grid(which="both", linewidth=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""The cycle model of sw/cycles.py against the Verilated RTL, layer by layer."""
+"""The cycle model of sw/cycles.py against the Verilated RTL, descriptor by descriptor."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden.integer import network
 from golden.integer.random_model import NANO, random_clip, random_model
 from golden.spec.config import preset
-from golden.spec.descriptor import Opcode
-from sim.device.build import build
-from sim.lib.runner import seed
-from sw.compiler import compile_model
-from sw.cycles import predict
-from sw.device.sim import SimDevice
-from sw.driver import Driver
-from sw.model_file import ModelFile
-from sw.passes import layer_passes
 
 
 @pytest.mark.parametrize(("name", "sizes"), [

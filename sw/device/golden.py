@@ -1,6 +1,7 @@
 """``golden:PRESET``: the whole machine as a functional model on the operations of the integer golden model.
 
-Registers, memory, descriptors, banks and images are as in docs/architecture.md and decoded from their bits; cycles are 0.
+Registers, memory, descriptors, banks and images are as in docs/architecture.md and decoded from their bits; cycles are 0
+(`sw.cycles` predicts them).
 On-chip memories start with random content, so that nothing can depend on bits that no descriptor wrote.
 """
 
@@ -66,7 +67,7 @@ class GoldenDevice(Device):
         for i in range(4):
             self._set(f"DIGEST{i}", int(config.digest[8 * i : 8 * i + 8], 16))
         self._work: Iterator[None] | None = None
-        self._adds = self._results = 0
+        self._adds = self._results = self._cycles = 0
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""
@@ -152,9 +153,11 @@ class GoldenDevice(Device):
                 if fields["opcode"] == Opcode.END:
                     break
                 self._execute(fields)
+                self._set("CYCLES_LO", self._get("CYCLES_LO") + self._cycles)
                 record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
                 names = list(registers.STATISTICS)
-                for name, value in (("layer", fields["layer"]), ("adds", self._adds), ("results", self._results)):
+                for name, value in (("layer", fields["layer"]), ("adds", self._adds), ("results", self._results),
+                                    ("cycles", self._cycles)):
                     record[names.index(name)] = value & 0xFFFFFFFF
                 self._write(3, index * registers.STATISTICS_BYTES, record.view(np.uint8))
                 index += 1

@@ -9,18 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden.integer import network
-from golden.spec.config import MICRO, SMALL
-from golden.spec.descriptor import Opcode
-from sw.cycles import MARGIN, NEURON, NEXT, QUEUE, SUM, TODAY, Walk, clip_cycles, cycles, hamming_cycles, passes_of, predict
+from golden.spec.config import BASE, MICRO, SMALL
+from sw.compiler import compile_model
+from sw.cycles import MARGIN, QUEUE, SUM, Walk, cycles, hamming_cycles, linear_walk, passes_of, predict
+
+#: Fields of a LINEAR descriptor that reads one word in one place.
+ONE = dict.fromkeys(("out_h", "out_w", "in_h", "in_w", "kernel_h", "kernel_w", "stride", "groups", "steps", "words", "planes",
+                     "slices", "slice_words"), 1)
+NONE = dict.fromkeys(("padding", "padding_y", "origin", "x_stride", "y_stride", "ox_stride", "oy_stride", "step_stride",
+                      "plane_stride", "mask_low", "first_group", "lanewise", "shared_taps", "pass_words", "integrate", "fire",
+                      "soft", "leak"), 0)
 
 
 @dataclass
 class Slot:
     """A queue and its decoder."""
 
-    queue: deque = field(default_factory=deque)  # (written, bits, word)
+    queue: deque = field(default_factory=deque)  # (written, bits, hand)
     popped: list = field(default_factory=list)
-    word: int = -1  # of the entry in the decoder, -1 for none
+    entry: tuple = ()  # in the decoder
     bits: int = 0
 
     def level(self, t):
@@ -28,89 +35,91 @@ class Slot:
 
 
 @dataclass
-class Accumulators:
+class Group:
     """Slots that share accumulators, and the pipeline behind them."""
 
     slots: list
-    shifting: int = 0
     ends: tuple = (False,) * SUM
     valid: bool = False
 
 
 def step_by_step(walk, depth):
-    """Cycles of a LINEAR descriptor by simulating what hw/walker.py, decoder.py, core.py and neuron.py do in each of them."""
+    """Cycle of the last beat by simulating what hw/walker.py, decoder.py, core.py and collector.py do in each of them."""
     positions, words, cores, groups, slots = walk.bits.shape
-    machine = [[Accumulators([Slot() for _ in range(slots)]) for _ in range(groups)] for _ in range(cores)]
+    machine = [[Group([Slot() for _ in range(slots)]) for _ in range(groups)] for _ in range(cores)]
     every = [slot for core in machine for group in core for slot in group.slots]
     at, previous, begun, full = 0, 0, 0, False
-    core = beat = result = 0
-    ends = [n for n in range(words) if walk.end[n]]
+    core = beat = taking = resting = 0
+    blocked = [0] * cores
+    hands = np.flatnonzero(walk.hand)
     for t in range(1, 100_000):
         # walker
         if at < positions * words:
             n = at % words
-            if n == 0 or walk.last[n - 1]:
+            if walk.gap[n] > 1:
                 begun = previous + walk.gap[n] - 1
             if t >= previous + walk.gap[n] and (not walk.search[n] or t >= begun + walk.search[n]) and not full:
                 for slot, bits in zip(every, walk.bits[at // words, n].reshape(-1), strict=True):
-                    if bits or walk.last[n]:
-                        slot.queue.append((t + QUEUE - 2, int(bits), n))
+                    if bits or walk.hand[n]:
+                        slot.queue.append((t + QUEUE - 1, int(bits), bool(walk.hand[n])))
                 at, previous = at + 1, t
         full = any(slot.level(t) > depth - MARGIN for slot in every)  # known one cycle later
-        # neuron unit
+        # collector
         taken = -1
-        if all(group.valid for group in machine[core]):
+        n = hands[taking % len(hands)]
+        if resting:
+            resting -= 1
+        elif beat or (all(group.valid for group in machine[core]) and t >= blocked[core]):
             beat += 1
-            if beat == walk.beats[ends[result % len(ends)], core]:
-                taken, beat = core, 0
+            if beat == walk.beats[n, core]:
+                taken, beat, resting, blocked[core] = core, 0, walk.rest[n, core], t + walk.write[n]
                 core = (core + 1) % cores
-                result += core == 0
+                taking += core == 0
         # cores
-        for number, group in ((i, group) for i, core_ in enumerate(machine) for group in core_):
+        for number, group in ((i, group) for i, groups_ in enumerate(machine) for group in groups_):
             complete = group.ends[-1]
             stall = complete and group.valid
-            hold = group.shifting > 0 or stall
-            exhausted = [slot.word >= 0 and slot.bits <= 1 and not hold for slot in group.slots]
-            release = all(done and walk.last[slot.word] for done, slot in zip(exhausted, group.slots, strict=True))
-            word = group.slots[0].word
+            exhausted = [slot.entry != () and slot.bits <= 1 and not stall for slot in group.slots]
+            release = all(done and slot.entry[2] for done, slot in zip(exhausted, group.slots, strict=True))
             for done, slot in zip(exhausted, group.slots, strict=True):
-                ready = slot.word < 0 or (done and (not walk.last[slot.word] or release))
+                ready = slot.entry == () or (done and (not slot.entry[2] or release))
                 if ready:
-                    slot.word = -1
-                elif not hold and slot.bits:
+                    slot.entry = ()
+                elif not stall and slot.bits:
                     slot.bits -= 1
-                if ready and slot.queue and slot.queue[0][0] + 2 <= t:
-                    _, slot.bits, slot.word = slot.queue.popleft()
+                if ready and slot.queue and slot.queue[0][0] < t:
+                    slot.entry = slot.queue.popleft()
+                    slot.bits = slot.entry[1]
                     slot.popped.append(t)
             if not stall:
-                group.ends = (release and bool(walk.end[word]), *group.ends[:-1])
-                group.shifting = int(walk.shift[word]) if release else max(group.shifting - 1, 0)
+                group.ends = (release, *group.ends[:-1])
             if taken == number:
                 group.valid = False
             if complete and not stall:
                 group.valid = True
-        if result == positions * len(ends):
-            return t + NEURON
+        if taking == positions * len(hands):
+            return t
     raise AssertionError("the machine stands still")
 
 
 @st.composite
 def walks(draw):
-    """Walks of a few positions: empty, sparse and full words, short and long passes, slow and fast neuron units."""
+    """Walks of a few positions: empty, sparse and full words, short and long passes in parts, slow and fast collectors."""
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
     cores, groups, slots = (draw(st.sampled_from(sizes)) for sizes in ((1, 2, 4), (1, 2), (1, 2, 4)))
-    per_pass, passes, results = draw(st.integers(1, 6)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    words = per_pass * passes * results
+    per_pass, passes = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    part = draw(st.integers(1, per_pass))
+    words = per_pass * passes
     density = draw(st.sampled_from((0.0, 0.3, 1.0, 3.0)))
-    place = np.arange(words) % (per_pass * passes)
-    last, end = place % per_pass == per_pass - 1, place == per_pass * passes - 1
-    begins = np.roll(last, 1)
-    pause = draw(st.integers(0, 1))
+    place = np.arange(words) % per_pass
+    last = place == per_pass - 1
+    hand = last | (place % part == part - 1)
     return Walk(
         bits=rng.poisson(density, (draw(st.integers(1, 4)), words, cores, groups, slots)),
-        gap=1 + pause * (begins + (np.arange(words) == 0)), search=np.where(last & ~end, draw(st.integers(0, 4)), 0),
-        last=last, end=end, shift=np.where(last & ~end, draw(st.integers(0, 4)), 0),
-        beats=np.full((words, cores), draw(st.sampled_from((1, 2, 5)))))
+        gap=1 + (place == 0) + (np.arange(words) == 0), search=np.where(last, draw(st.integers(0, 4)), 0), hand=hand,
+        beats=rng.integers(1, 2 + draw(st.integers(0, 4)), (words, cores)),
+        rest=rng.integers(0, 1 + draw(st.integers(0, 3)), (words, cores)),
+        write=rng.integers(1, 2 + draw(st.integers(0, 4)), words))
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,26 +131,25 @@ def test_every_cycle(walk, depth):
 
 
 def test_pieces_add_up():
-    last = np.arange(8) % 4 == 3
+    place = np.arange(8) % 4
     none = np.zeros(8, int)
     bits = np.random.default_rng(3).poisson(1.5, (300, 8, 2, 1, 2))
-    walk = Walk(bits=bits, gap=none + 1, search=none, last=last, end=last, shift=none, beats=np.full((8, 2), 2))
+    walk = Walk(bits=bits, gap=none + 1 + (place == 0), search=none, hand=place == 3, beats=np.full((8, 2), 2),
+                rest=np.zeros((8, 2), int), write=none + 1)
     assert cycles(walk, 16) == pytest.approx(step_by_step(walk, 16), rel=0.002)
 
 
-@pytest.mark.parametrize("config", [SMALL, MICRO])
-@pytest.mark.parametrize("datapath", [TODAY, NEXT])
-def test_operations_and_bounds(tiny, clip, config, datapath):
+@pytest.mark.parametrize("config", [SMALL, MICRO, replace(SMALL, sharing=1)])
+def test_operations_and_bounds(tiny, clip, config):
     counts: dict[str, network.Count] = {}
-    known = network.run(tiny.model, tiny.tensors, clip, counts)
-    costs = predict(tiny.model, tiny.tensors, config, known, datapath)
+    network.run(tiny.model, tiny.tensors, clip, counts)
+    result = predict(compile_model(tiny, config), config, clip)
     for layer in tiny.model.layers:
-        mine = [x for x in costs if x.layer == layer.name and x.opcode == Opcode.LINEAR]
-        assert sum(x.sops for x in mine) == counts[layer.name].sop
-        assert sum(x.cycles for x in mine) * config.peak_sop > counts[layer.name].sop
-    total, load = sum(x.cycles for x in costs), 4 * 4 * 4 * 8  # words of the input, one a cycle
-    hidden = sum(x.cycles for x in costs if x.opcode == Opcode.HAMMING) if datapath is NEXT else 0  # q takes longer
-    assert clip_cycles(tiny.model, config, costs, datapath) == total + load - hidden
+        found = result.layers[layer.name]
+        assert found.sops == counts[layer.name].sop
+        assert found.cycles * config.peak_sop > counts[layer.name].sop
+    assert result.layers["load"].cycles == 4 * 4 * 4 * 8 * config.word // config.axi_bits  # words of the input
+    assert result.cycles == sum(x.cycles for x in result.layers.values())
 
 
 def test_search_of_the_next_pass():
@@ -151,16 +159,57 @@ def test_search_of_the_next_pass():
     assert [x[2] for x in passes_of(2, 8)][:4] == [2, 2, 2, 1]  # slice 0 is tried in vain while the exponent is above its planes
 
 
-def test_silent_keys_are_skipped():
-    fields = {"width": 16, "bank_tokens": 32, "slices": 3}
-    silent = np.zeros((4, 4, 4, 16), np.uint8)
-    loud = silent + 1
-    all_of_them = hamming_cycles(SMALL, fields, silent)
-    assert hamming_cycles(SMALL, fields, loud, NEXT) == all_of_them
-    assert all_of_them - hamming_cycles(SMALL, fields, silent, NEXT) == 64 // SMALL.ham_tokens * 16
+def walk_of(config, **fields):
+    """The walk of a descriptor over banks in which bit b of address a is set where b <= a."""
+    banks = np.arange(config.word) <= np.arange(8)[:, None]
+    everywhere = np.stack([banks.astype(np.uint8)] * config.cores)
+    return linear_walk(config, ONE | NONE | {"mask_high": config.word - 1} | fields, everywhere)
 
 
-def test_time_steps_must_be_shared_evenly(tiny, clip):
-    known = network.run(tiny.model, tiny.tensors, clip)
-    with pytest.raises(ValueError, match="'stem': 4 time steps on 8 cores"):
-        predict(tiny.model, tiny.tensors, replace(SMALL, cores=8), known)
+def test_slots_are_rotated_by_tap():
+    taps = {"kernel_w": 2, "in_w": 2, "x_stride": 1, "slice_words": 2}
+    walk = walk_of(SMALL, **taps)  # words of 1 and of 2 bits
+    assert walk.bits[0, :, 0, 0].tolist() == [[1, 0], [1, 1]]
+    assert walk_of(SMALL, **taps | {"x_stride": 2}).bits[0, :, 0, 0].tolist() == [[1, 0], [1, 2]]
+    assert walk_of(SMALL, **taps | {"x_stride": 2}, shared_taps=1).bits[0, :, 0, 0].tolist() == [[1, 0], [2, 1]]
+
+
+def test_masks_and_padding():
+    walk = walk_of(SMALL, origin=7, mask_low=2, mask_high=4)
+    assert walk.bits[0, 0, 0, 0].tolist() == [2, 1]
+    assert walk_of(SMALL, in_w=0).bits.sum() == 0
+
+
+def test_lanewise_rows_take_their_banks_in_turn():
+    fields = {"lanewise": 1, "slices": 2, "kernel_w": 3, "in_w": 3, "slice_words": 3, "groups": 2, "first_group": 1}
+    walk = walk_of(SMALL, **fields)
+    turns = [[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [1, 0]]  # of each group rows 3, 4, 5, 0, 1, 2: slice 1 comes first
+    assert walk.bits[0, :, 1, 0].tolist() == [[0, 0]] * 6 + turns  # lanes 16 to 31 are silent; then the next word is read
+    assert walk_of(SMALL, **fields | {"first_group": 0, "groups": 1}).bits[0, :, 0, 0].tolist() == turns
+
+
+def test_sums_are_handed_over():
+    assert walk_of(SMALL, words=5, slice_words=5, pass_words=2).hand.tolist() == [False, True, False, True, True]
+    assert np.flatnonzero(walk_of(SMALL, kernel_w=100, words=3, slice_words=300).hand).tolist() == [255, 299]
+
+
+def test_beats_of_the_collector():
+    planes = walk_of(SMALL, planes=4)  # shifts by one
+    assert planes.beats.tolist() == [[2, 2]] * 4 and not planes.rest.any() and planes.gap.tolist() == [3, 2, 2, 2]
+    both = walk_of(SMALL, planes=2, slices=2)  # exponents 5, 4, 1, 0
+    assert both.rest.tolist() == [[0, 0], [0, 2 * SMALL.cores * SMALL.beats], [0, 0], [0, 0]]
+    assert walk_of(SMALL, slices=2).rest.tolist() == [[0, 0]] * 2  # a shift by 4
+    fire = walk_of(SMALL, slices=2, fire=1, out_planes=3)
+    assert fire.write.tolist() == [1, 3] and fire.beats.tolist() == [[2, 2], [4, 4]]
+    assert walk_of(BASE, fire=1, out_planes=1).write.tolist() == [1]
+    assert walk_of(SMALL, slices=2, leak=5).rest.tolist() == [[0, 0], [3, 3]]
+    assert walk_of(SMALL, soft=1, levels=2).rest.tolist() == [[3, 3]]
+    assert walk_of(SMALL, soft=1, levels=1, leak=8).rest.tolist() == [[0, 0]]
+    assert walk_of(SMALL, steps=2, integrate=1).beats.tolist() == [[2, 2], [2, 4]]
+
+
+def test_hamming():
+    fields = {"width": 64, "bank_tokens": 32, "slices": 3}
+    blocks = 32 * SMALL.cores // SMALL.ham_tokens
+    count = blocks * 4 * (2 + 8) + blocks * (64 + 1) * 2 * 2
+    assert hamming_cycles(SMALL, fields) == count + 4 * (2 + 64 * 5 + 3 * 2) + 6

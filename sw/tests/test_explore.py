@@ -8,7 +8,6 @@ import pytest
 from golden.spec.config import BASE, SMALL
 from golden.tests.test_data_video import noise, write
 from sw import explore
-from sw.cycles import NEXT, TODAY
 from sw.tests.test_command_line import sw
 
 
@@ -35,7 +34,7 @@ def test_area_of_a_block_without_points(tmp_path):
 
 def test_pareto():
     sizes = ((3, 5), (1, 9), (2, 9), (4, 5), (5, 1))
-    designs = [explore.Candidate(SMALL, TODAY, tables, cycles, 0.5) for tables, cycles in sizes]
+    designs = [explore.Candidate(SMALL, tables, cycles, 0.5) for tables, cycles in sizes]
     assert [(x.tables, x.cycles) for x in explore.pareto(designs)] == [(1, 9), (3, 5), (5, 1)]
 
 
@@ -45,8 +44,8 @@ def test_command(tiny, tmp_path, monkeypatch):
     save(tmp_path / "m.safetensors", tiny.model, tiny.tensors)
     write(tmp_path / "a.mkv", noise(4, 16, 16))
     eight = replace(SMALL, name="eight", cores=8)  # 4 time steps: cannot run it
-    monkeypatch.setattr(explore, "DESIGNS", [(SMALL, TODAY), (SMALL, NEXT), (eight, TODAY)])
+    monkeypatch.setattr(explore, "DESIGNS", [SMALL, replace(SMALL, name="alone", sharing=1), eight])
     result = sw("explore", tmp_path / "a.mkv", "--model", tmp_path / "m.safetensors", "--picture", tmp_path / "p.png")
-    assert result.exit_code == 0 and "2 designs" in result.stdout and "next" in result.stdout, result.output
+    assert result.exit_code == 0 and "2 designs" in result.stdout and "alone" in result.stdout, result.output
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert sw("explore", tmp_path / "none.mkv", "--model", tmp_path / "m.safetensors").exit_code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from sw.model_file import ModelFile
     pytest.param("micro", {}, marks=pytest.mark.slow),
     pytest.param("base", {"local": 48, "heads": 4, "blocks": 2}, marks=pytest.mark.slow),
 ])
-def test_cycles(name: str, sizes: dict[str, int]) -> None:
+def test_cycles(name: str, sizes: dict[str, Any]) -> None:
     start, config = seed(), preset(name)
     print(f"TANDEM_SEED={start}")
     source = ModelFile(*random_model(start, **sizes))

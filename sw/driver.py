@@ -80,6 +80,8 @@ class Result:
         Residual values that were clipped.
     tensors : dict
         [T, H, W, C] by name, where traced.
+    records : list of dict
+        Statistics of every descriptor but END, by the names in `golden.spec.registers.STATISTICS`, in the order of the program.
     """
 
     output: Array = field(repr=False)
@@ -92,6 +94,7 @@ class Result:
     utilisation: float
     saturations: int
     tensors: dict[str, Array] = field(repr=False)
+    records: list[dict[str, int]] = field(repr=False)
 
     @property
     def sops(self) -> int:
@@ -212,14 +215,15 @@ class Driver:
         tensors = {key: self._fetch(segments[2], value) for key, value in program.tensors.items()}
         output = tensors[program.result]
         logits = (output.reshape(-1) if manifest.classes else np.zeros(0)).astype(np.int32)
-        layers = self._statistics(program, segments[3])
+        records = self._records(program, segments[3])
+        layers = _by_layer(program, records)
         cycles = self._read("CYCLES_LO") | self._read("CYCLES_HI") << 32
         sops = sum(x.sops for x in layers.values())
         index, scores = (int(np.argmax(logits)), _scores(logits)) if manifest.classes else (-1, np.zeros(0))
         return Result(
             output, index, manifest.classes[index] if manifest.classes else "", logits, scores, cycles, layers,
             sops / (manifest.peak_sop * cycles) if cycles else 0.0, self._read("SATURATIONS"),
-            tensors if name == "trace" else {},
+            tensors if name == "trace" else {}, records,
         )
 
     def _execute(self, program: Program, segments: tuple[int, ...], progress: Progress | None) -> None:
@@ -264,24 +268,15 @@ class Driver:
             return packing.unpack_residual(data, tensor.shape, self._bundle.manifest.lanes)
         return packing.unpack_logits(data, tensor.shape[3], self._bundle.manifest.neuron_lanes, tensor.parts)
 
-    def _statistics(self, program: Program, base: int) -> dict[str, LayerStatistics]:
-        """Statistics records put together by layer; END leaves none."""
+    def _records(self, program: Program, base: int) -> list[dict[str, int]]:
+        """Statistics records by name; END leaves none."""
         size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
-        records = np.frombuffer(self.device.read_memory(base, size), "<u4").reshape(len(program.steps) - 1, -1)
-        layers: dict[str, LayerStatistics] = {}
-        sops: dict[str, Fraction] = {}
-        for i, (step, record) in enumerate(zip(program.steps[:-1], records, strict=True)):
-            values = {name: int(value) for name, value in zip(registers.STATISTICS, record, strict=False)}
-            if values.pop("layer") != i:
+        words = np.frombuffer(self.device.read_memory(base, size), "<u4").reshape(len(program.steps) - 1, -1)
+        records = [dict(zip(registers.STATISTICS, map(int, row), strict=False)) for row in words]
+        for i, (step, record) in enumerate(zip(program.steps, records, strict=False)):
+            if record["layer"] != i:
                 raise DeviceError(f"{self.device.uri} left no statistics record for layer '{step.layer}' (descriptor {i})")
-            name = step.layer if step.opcode in COMPUTING else step.opcode
-            total = layers.setdefault(name, LayerStatistics(name))
-            for key, value in values.items():
-                setattr(total, key, getattr(total, key) + value)
-            sops[name] = sops.get(name, Fraction()) + Fraction(values["adds"] * step.sop_num, step.sop_den)
-        for name, count in sops.items():
-            layers[name].sops = int(count)
-        return layers
+        return records
 
     def _read(self, name: str) -> int:
         return self.device.read_register(REGISTERS[name].address)
@@ -292,6 +287,22 @@ class Driver:
 
 def _layer(program: Program, index: int) -> str:
     return program.steps[index].layer if index < len(program.steps) else "unknown"
+
+
+def _by_layer(program: Program, records: list[dict[str, int]]) -> dict[str, LayerStatistics]:
+    """Statistics records put together by layer."""
+    layers: dict[str, LayerStatistics] = {}
+    sops: dict[str, Fraction] = {}
+    for step, record in zip(program.steps, records, strict=False):
+        name = step.layer if step.opcode in COMPUTING else step.opcode
+        total = layers.setdefault(name, LayerStatistics(name))
+        for key in registers.STATISTICS:
+            if key != "layer":
+                setattr(total, key, getattr(total, key) + record[key])
+        sops[name] = sops.get(name, Fraction()) + Fraction(record["adds"] * step.sop_num, step.sop_den)
+    for name, count in sops.items():
+        layers[name].sops = int(count)
+    return layers
 
 
 def _scores(logits: Array) -> NDArray[np.float64]:

@@ -37,13 +37,13 @@ def take_over(net: Network) -> None:
     """
     source = teacher({})
     chain: Any = net.chain
-    levels, units = net.config.neuron.levels, _units(net)
+    levels, units, pairs = net.config.neuron.levels, _units(net), list(_pairs(net, source))
     step = _synapse(chain.stem, source._conv_stem, source._bn0, None, levels, units)
     # pixels are p / 256 here, (p - 127) / 128 there
     _statistics(chain.stem.bn, source._bn0, 2.0, source._conv_stem.weight.sum(dim=(1, 2, 3)) * (127 / 128))
     before: Stream | None = None
     mine: Any
-    for mine, its, stream in _pairs(net, source):
+    for mine, its, stream in pairs:
         if isinstance(mine.pw1, nn.Identity) == hasattr(its, "_expand_conv"):
             raise ModelError(f"'{net.config.name}': a block expands where the teacher's does not, or the other way round")
         if hasattr(its, "_expand_conv"):

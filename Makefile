@@ -63,8 +63,8 @@ $(BUILD)/demo.mkv: $(READY) golden/data/digit_motion.py
 demo: sim-device $(BUNDLE) $(if $(CLIP),,$(BUILD)/demo.mkv) ## classify a video on the Verilated accelerator, check every bit, draw build/demo.png (CLIP=path)
 	$(PY) -m sw classify "$(or $(CLIP),$(BUILD)/demo.mkv)" --bundle $(BUNDLE) --model $(MODEL) --device sim:$(PRESET) --verify --picture $(BUILD)/demo.png
 
-verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory
-	$(PY) -m sim.whole --preset $(PRESET) --clips $(N)
+verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory; goes on after a kill (MODEL=, DATA=)
+	$(PY) -m sim.whole --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(SEED),--seed $(SEED))
 
 bench: PRESET := base
 bench: N := 16

@@ -71,17 +71,17 @@ def bench(a: argparse.Namespace, command: str) -> tuple[Report, list[Run], tuple
         driver.load(bundle)
         simulating = 0.0
         for clip in tqdm(clips, unit="clip", disable=None):
-            runs.append(run_clip(device, driver, bundle, config, source, clip))
+            runs.append(run_clip(device, driver, bundle, config, source, clip, a.latency))
             simulating += device.ended - device.started
     layers = rows(runs, traffic(bundle, config), dense_macs(source.model))
-    cycles = sum(x.measured.cycles for x in runs)
+    cycles, predicted = (sum(getattr(x, way).cycles for x in runs) for way in ("measured", "predicted"))
     torch.set_num_threads(1)  # beside other programs, more threads are slower or faster by chance
     before, after = (sum(x.host[i] for x in runs) / len(runs) for i in range(2))
     return Report(
         command=command, preset=a.preset, config=config.digest, network=source.model.name, model=source.digest,
         data=f"test clips of {a.data.name if a.data else 'digit motion'}", clips=len(runs), latency=a.latency,
         peak=config.peak_sop, slots=config.cores * config.issue, axi_bytes=config.axi_bytes, layers=layers,
-        clip=whole(layers, cycles / len(runs)), host=(before, after), hardware=hardware(config, BUILD),
+        clip=whole(layers, cycles / len(runs), predicted / len(runs)), host=(before, after), hardware=hardware(config, BUILD),
         torch=seconds(a.model, source, clips), cpu=cpu_name(), simulated=cycles / simulating,
         sweeps=sweep(config, library) if a.sweeps else None,
     ), runs, bundle.manifest.programs["run"].steps

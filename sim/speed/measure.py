@@ -70,8 +70,9 @@ class Run:
     host: tuple[float, float]
 
 
-def run_clip(device: WatchedDevice, driver: Driver, bundle: Bundle, config: Config, source: ModelFile, clip: Array) -> Run:
-    """Run a clip on the machine and predict its cycles.
+def run_clip(device: WatchedDevice, driver: Driver, bundle: Bundle, config: Config, source: ModelFile, clip: Array,
+             latency: int) -> Run:
+    """Run a clip on the machine and predict its cycles; ``latency`` is that of the device's memory.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def run_clip(device: WatchedDevice, driver: Driver, bundle: Bundle, config: Conf
     if not np.array_equal(result.output, network.run(source.model, source.tensors, clip)[source.model.result]):
         raise WrongResultError(f"'{source.model.name}' on {device.uri}: the result is not the integer golden model's; "
                                f"make verify finds the first value that differs")
-    return Run(result, predict(bundle, config, clip), device.samples, (device.started - begin, end - device.ended))
+    return Run(result, predict(bundle, config, clip, latency), device.samples, (device.started - begin, end - device.ended))
 
 
 def traffic(bundle: Bundle, config: Config) -> dict[str, int]:

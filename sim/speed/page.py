@@ -41,7 +41,7 @@ def _clip(r: Report) -> list[str]:
     before, after = (1e3 * x for x in r.host)
     values = [
         ("cycles, start to end", f"{r.clip.cycles:,.0f}"),
-        ("cycles predicted (descriptors alone, no waits)", f"{r.clip.predicted:,.0f}"),
+        ("cycles predicted", f"{r.clip.predicted:,.0f}"),
         ("waits for descriptors and weights, cycles", f"{r.clip.wait:,.0f}"),
         ("utilisation", f"{r.utilisation(r.clip):.1%}"),
         ("synaptic operations", f"{r.clip.sops:,.0f}"),
@@ -70,7 +70,7 @@ def _layers(r: Report) -> list[str]:
             table(("layer", "synaptic operations", "cycles", "predicted", "error", "utilisation", "bytes", "operations a byte",
                    "roof"), map(line, (*r.layers, r.clip))),
             text("Predicted: by `sw/cycles.py` from the same spikes, without simulating the machine; it does not count the",
-                 "cycles that slots lose to weights which load meanwhile, nor the latency of transfers. Bytes: weights,",
+                 "cycles that slots lose to weights which load meanwhile. The clip has the waits, too. Bytes: weights,",
                  "parameters, descriptors and records of the layer. Roof: the part of the peak that the memory port",
                  "allows at that many operations a byte.")]
 

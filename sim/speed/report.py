@@ -180,10 +180,10 @@ class Report:
         path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def whole(layers: tuple[Row, ...], cycles: float) -> Row:
-    """The clip of these layers that took ``cycles`` from start to end."""
+def whole(layers: tuple[Row, ...], cycles: float, predicted: float) -> Row:
+    """The clip of these layers that took ``cycles`` from start to end, waits included, as is what was ``predicted``."""
     return Row(
-        name="whole clip", cycles=cycles, predicted=sum(x.predicted for x in layers), wait=sum(x.wait for x in layers),
+        name="whole clip", cycles=cycles, predicted=predicted, wait=sum(x.wait for x in layers),
         sops=sum(x.sops for x in layers), results=sum(x.results for x in layers),
         slots={state: sum(x.slots[state] for x in layers) for state in SLOT_STATES}, bytes=sum(x.bytes for x in layers),
         macs=sum(x.macs for x in layers))

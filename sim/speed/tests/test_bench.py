@@ -31,6 +31,7 @@ def test_one_clip(tmp_path):
         assert abs(x["predicted"] - x["cycles"]) <= 0.02 * x["predicted"] + x["slots"]["weights"], x["name"]
         assert sum(x["slots"].values()) == report["slots"] * x["cycles"] and 0 < x["utilisation"] < 1
     clip = report["clip"]
+    assert clip["predicted"] == pytest.approx(clip["cycles"], rel=0.01)
     assert 0 <= clip["cycles"] - sum(x["cycles"] + x["wait"] for x in report["layers"]) < 0.01 * clip["cycles"]
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     spans = [x for x in events if x["ph"] == "X" and x["pid"] == timeline.MACHINE]
@@ -49,9 +50,9 @@ def test_wrong_result(tiny, bundle, clip):
     with WatchedDevice(build(SMALL, Path("build/small")), "sim:small") as device:
         driver = Driver(device)
         driver.load(bundle)
-        run_clip(device, driver, bundle, SMALL, tiny, clip)
+        run_clip(device, driver, bundle, SMALL, tiny, clip, 20)
         with pytest.raises(WrongResultError, match="make verify"):
-            run_clip(device, driver, bundle, SMALL, other, clip)
+            run_clip(device, driver, bundle, SMALL, other, clip, 20)
 
 
 def test_spans_follow_each_other():

@@ -63,11 +63,13 @@ $(BUILD)/demo.mkv: $(READY) golden/data/digit_motion.py
 demo: sim-device $(BUNDLE) $(if $(CLIP),,$(BUILD)/demo.mkv) ## classify a video on the Verilated accelerator, check every bit, draw build/demo.png (CLIP=path)
 	$(PY) -m sw classify "$(or $(CLIP),$(BUILD)/demo.mkv)" --bundle $(BUNDLE) --model $(MODEL) --device sim:$(PRESET) --verify --picture $(BUILD)/demo.png
 
-verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory
-	$(PY) -m sim.whole --preset $(PRESET) --clips $(N)
+verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64), every layer, stalling memory; goes on after a kill (MODEL=, DATA=)
+	$(PY) -m sim.whole --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(SEED),--seed $(SEED))
 
-bench: $(READY) ## cycles and utilisation of each layer, mean of 16 clips on the Verilated RTL
-	$(PY) -m sim.speed --preset $(PRESET)
+bench: PRESET := base
+bench: N := 16
+bench: $(READY) ## cycles, utilisation, stalls by layer on N (16) clips: docs/results.md, build/bench.json, trace.json (PRESET=, MODEL=, DATA=)
+	$(PY) -m sim.speed --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(filter base,$(PRESET)),--sweeps)
 
 train: $(READY) ## by a recipe, float, then quantisation-aware (8 minutes on one core; RECIPE=name DATA=folder); writes build/train
 	$(if $(DATA),$(PY) -m pip install -q -e .[distill])

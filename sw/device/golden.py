@@ -67,7 +67,7 @@ class GoldenDevice(Device):
         for i in range(4):
             self._set(f"DIGEST{i}", int(config.digest[8 * i : 8 * i + 8], 16))
         self._work: Iterator[None] | None = None
-        self._adds = self._results = self._cycles = 0
+        self._adds = self._results = self._cycles = self._wait = 0
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""
@@ -153,11 +153,11 @@ class GoldenDevice(Device):
                 if fields["opcode"] == Opcode.END:
                     break
                 self._execute(fields)
-                self._set("CYCLES_LO", self._get("CYCLES_LO") + self._cycles)
+                self._set("CYCLES_LO", self._get("CYCLES_LO") + self._wait + self._cycles)
                 record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
                 names = list(registers.STATISTICS)
                 for name, value in (("layer", fields["layer"]), ("adds", self._adds), ("results", self._results),
-                                    ("cycles", self._cycles)):
+                                    ("cycles", self._cycles), ("wait", self._wait)):
                     record[names.index(name)] = value & 0xFFFFFFFF
                 self._write(3, index * registers.STATISTICS_BYTES, record.view(np.uint8))
                 index += 1

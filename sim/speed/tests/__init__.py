@@ -1,0 +1,1 @@
+"""Tests of the bench: its pure parts, and one small run."""

@@ -1,0 +1,5 @@
+"""Fixtures of a tiny network."""
+
+from sw.tests.conftest import bundle, clip, tiny
+
+__all__ = ["bundle", "clip", "tiny"]

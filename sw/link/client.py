@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from golden.spec import link as protocol
 from golden.spec.link import REQUESTS, SEQUENCES, STATUS_TEXT, Kind, Status
-from sw.device.base import DeviceError, DeviceMismatchError
+from sw.device.base import DeviceLostError, DeviceMismatchError
 from sw.link.codec import END, Answer, Decoder, encode
 from sw.link.transport import Transport
 
@@ -21,7 +21,7 @@ RESTLESS = 5.0  #: seconds after which a line that is never quiet is given up
 SHORT_BYTES = 80  #: on the line, of the longest answer that carries neither memory nor an echo
 
 
-class LinkError(DeviceError):
+class LinkError(DeviceLostError):
     """No good answer came."""
 
 

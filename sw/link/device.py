@@ -20,11 +20,15 @@ class LinkDevice(Device):
 
     def __init__(self, link: LinkClient, uri: str) -> None:
         self.link, self.uri = link, uri
-        self.memory_bytes = link.identity.memory
+        self.memory_bytes, self.clock = link.identity.memory, link.identity.clock
 
     def close(self) -> None:
         """Give the line back."""
         self.link.close()
+
+    def reconnect(self) -> None:
+        """Open the line again; the next request makes sure that it is the same board."""
+        self.link.transport.reconnect()
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""

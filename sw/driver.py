@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from sw.device.base import Device, DeviceError, DeviceLostError, DeviceMismatchE
 from sw.packing import Array
 from sw.pipeline import LOOK, PLACES, Pending, Pipeline, Progress, counters, memory_needed, read_register
 from sw.results import Result
+
+if TYPE_CHECKING:
+    from sw.link.check import LinkReport
 
 AGAIN = 0.2  #: seconds between tries to reach a device that was lost
 
@@ -109,6 +112,19 @@ class Driver:
         if needed > self.device.memory_bytes:
             raise DeviceError(f"bundle '{wanted.name}' needs {needed} bytes, {self.device.uri} has {self.device.memory_bytes}")
         self._pipeline = Pipeline(self.device, bundle)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What clips of the loaded bundle go through.
+
+        Raises
+        ------
+        DeviceError
+            If no bundle is loaded.
+        """
+        if self._pipeline is None:
+            raise DeviceError("no bundle is loaded")
+        return self._pipeline
 
     @overload
     def run(self, clips: Array, progress: Progress | None = None) -> Result: ...
@@ -207,6 +223,27 @@ class Driver:
         """What the machine counted since the last start: cycles, beats of memory, saturations, descriptor, status, error."""
         return counters(self.device)
 
+    def throughput_test(self, clips: Sequence[Array]) -> dict[str, float]:
+        """How long these clips take, with FINN's keys; see `sw.throughput.measure`."""
+        from sw.throughput import measure
+
+        return measure(self, clips)
+
+    def link_test(self) -> LinkReport:
+        """Test the line to the device; see `sw.link.check.check_link`.
+
+        Raises
+        ------
+        DeviceError
+            If there is no line, or something came back wrong.
+        """
+        from sw.link.check import check_link
+        from sw.link.device import LinkDevice
+
+        if not isinstance(self.device, LinkDevice):
+            raise DeviceError(f"'{self.device.uri}' has no line to test")
+        return check_link(self.device)
+
     def _patiently(self, action: Callable[[], T], patience: float) -> T:
         """Do something; where the device is lost, reach it and do it again, for so many seconds."""
         end = time.monotonic() + patience
@@ -226,12 +263,9 @@ class Driver:
             pending.cancel()
 
     def _submit(self, name: str, clip: Array, progress: Progress | None) -> Pending:
-        if self._pipeline is None:
-            raise DeviceError("no bundle is loaded")
-        manifest = self._pipeline.bundle.manifest
+        pipeline, manifest = self.pipeline, self.pipeline.bundle.manifest
         shape = manifest.video.shape
         if clip.dtype != np.uint8 or clip.shape != shape:
             raise ClipError(f"the input is {clip.dtype} {list(clip.shape)}, '{manifest.name}' takes uint8 {list(shape)}")
-        self._pipeline.timeout, self._pipeline.watchdog = self.timeout, self.watchdog
-        words = packing.pack_spikes(clip, manifest.word, manifest.planes)
-        return self._pipeline.submit(name, words.tobytes(), progress)
+        pipeline.timeout, pipeline.watchdog = self.timeout, self.watchdog
+        return pipeline.submit(name, packing.pack_spikes(clip, manifest.word, manifest.planes).tobytes(), progress)

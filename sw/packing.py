@@ -54,13 +54,23 @@ def pack_spikes(x: Array, word: int, planes: int = 1) -> Bytes:
     PackingError
         If a value does not fit.
     """
-    t, h, w, c = x.shape
     if x.size and (x.min() < 0 or x.max() >> min(planes, 8)):
         raise PackingError(f"values from {x.min()} to {x.max()} do not fit {planes} bit planes, of which there are at most 8")
+    return pack_planes(fold_channels(x, word), planes)
+
+
+def fold_channels(x: Array, word: int) -> Bytes:
+    """Values ``[y][x][t][channel]`` of a tensor [T, H, W, C] uint8, channels padded with 0 to a multiple of ``word``."""
+    t, h, w, c = x.shape
     values = np.zeros((h, w, t, round_up(c, word)), np.uint8)
     values[..., :c] = x.transpose(1, 2, 0, 3)
-    bits = transpose_bits(values.view("<u8")).view(np.uint8).reshape(h, w, t, -1, 8)  # [y][x][t][channel // 8][plane]
-    return bits.transpose(0, 1, 2, 4, 3)[:, :, :, :planes].reshape(-1)
+    return values
+
+
+def pack_planes(values: Bytes, planes: int) -> Bytes:
+    """Bits ``[y][x][t][plane][channel]`` of values ``[y][x][t][channel]``; the number of channels is a multiple of 8."""
+    squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(*values.shape[:3], -1, 8)  # [..., channel // 8, plane]
+    return squares.transpose(0, 1, 2, 4, 3)[:, :, :, :planes].reshape(-1)
 
 
 def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1) -> Bytes:

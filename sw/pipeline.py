@@ -124,6 +124,11 @@ class Pipeline:
         """Clips on their way."""
         return len(self._clips)
 
+    @property
+    def place(self) -> Place:
+        """Where the next clip will lie; there is one while none is on its way and one has been run."""
+        return self._places[-1]
+
     def submit(self, name: str, data: bytes, progress: Progress | None) -> Pending:
         """Send a clip through program ``name``: its words are written now if there is room, and it is started if nothing runs.
 

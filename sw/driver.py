@@ -223,6 +223,13 @@ class Driver:
         """What the machine counted since the last start: cycles, beats of memory, saturations, descriptor, status, error."""
         return counters(self.device)
 
+    def check_memory(self) -> int | None:
+        """Write the loaded bundle's image and read it back: the first byte that is another one, None where all are the same."""
+        wanted = self.pipeline.bundle.image
+        self.device.write_memory(0, wanted.tobytes())
+        wrong = np.flatnonzero(np.frombuffer(self.device.read_memory(0, wanted.size), np.uint8) != wanted)
+        return int(wrong[0]) if wrong.size else None
+
     def throughput_test(self, clips: Sequence[Array]) -> dict[str, float]:
         """How long these clips take, with FINN's keys; see `sw.throughput.measure`."""
         from sw.throughput import measure

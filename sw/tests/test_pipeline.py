@@ -183,7 +183,9 @@ def test_a_board_that_is_lost(bundle, clips, expected, kind, seed):
 
 
 def test_a_board_that_is_lost_and_nobody_waits(bundle, clips, expected):
-    board = Failing([bundle.image.size + 2 * bundle.manifest.input_bytes + 3000], "line")
+    good = Failing([], "line")
+    list(loaded(LinkDevice(LinkClient(good), "serial:twin"), bundle).stream(clips))
+    board = Failing([good.sent * 3 // 4], "line")
     driver = loaded(LinkDevice(LinkClient(board, timeout=0.002), "serial:twin"), bundle)
     pending, lost = [], 0
     for clip in clips:

@@ -15,11 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import av
 import numpy as np
 
-from golden.data import events, video
+from golden.data.events import SUFFIXES as RECORDINGS
+from golden.data.events import Events, chunks, structured
 from golden.data.files import draw_events, read_clip
+from golden.data.video import SUFFIXES as VIDEOS
+from golden.data.video import read_frames, watch
 from golden.encoding import EVENT, DataError, Frames, count, encode, look, prepare, sample
 from golden.spec.encoding import EVENTS, Encoding
 
@@ -84,7 +86,7 @@ def arrays(clips: Iterable[np.ndarray], encoding: Encoding) -> Iterator[Clip]:
     for i, clip in enumerate(clips):
         name = f"clip {i}"
         known = encoding.kind != EVENTS or not clip.dtype.names or clip.dtype == EVENT
-        seen = prepare(clip if known else events.structured(clip, _sensor(encoding), name), encoding, name)
+        seen = prepare(clip if known else structured(clip, _sensor(encoding), name), encoding, name)
         yield Clip(name, draw_events(seen) if encoding.kind == EVENTS else seen, encode(seen, encoding))
 
 
@@ -138,17 +140,7 @@ def camera(path: str, encoding: Encoding, window: Window, system: str = "v4l2") 
     """
     if encoding.kind == EVENTS:
         raise DataError(f"the network sees events, but '{path}' is a camera")
-    yield from _pictures(_grab(path, system), encoding, window, path)
-
-
-def _grab(path: str, system: str) -> Iterator[Frames]:
-    """Every picture of a camera, RGB [h, w, 3]."""
-    try:
-        with av.open(path, format=system) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise DataError(f"camera '{path}' cannot be used: {error}") from error
+    yield from _pictures(watch(path, system), encoding, window, path)
 
 
 def _sensor(encoding: Encoding) -> tuple[int, int]:
@@ -159,7 +151,7 @@ def _expand(path: Path, encoding: Encoding) -> list[Path]:
     """A file, or all files of a folder that the network could see."""
     if not path.is_dir():
         return [path]
-    suffixes = events.SUFFIXES if encoding.kind == EVENTS else video.SUFFIXES
+    suffixes = RECORDINGS if encoding.kind == EVENTS else VIDEOS
     found = sorted(x for x in path.rglob("*") if x.suffix.lower() in suffixes and x.is_file())
     if not found:
         raise DataError(f"no file in '{path}' has one of the suffixes {', '.join(suffixes)}")
@@ -170,9 +162,9 @@ def _file(path: Path, encoding: Encoding, window: Window | None) -> Iterator[Cli
     if window is None:
         yield Clip(str(path), *read_clip(path, encoding))
     elif encoding.kind == EVENTS:
-        yield from _events(events.chunks(path, _sensor(encoding)), encoding, window, str(path))
+        yield from _events(chunks(path, _sensor(encoding)), encoding, window, str(path))
     else:
-        yield from _pictures(video.read_frames(path), encoding, window, str(path))
+        yield from _pictures(read_frames(path), encoding, window, str(path))
 
 
 def _pictures(pictures: Iterable[Frames], encoding: Encoding, window: Window, name: str) -> Iterator[Clip]:
@@ -194,12 +186,12 @@ def _pictures(pictures: Iterable[Frames], encoding: Encoding, window: Window, na
         yield clip(0)
 
 
-def _events(pieces: Iterable[events.Events], encoding: Encoding, window: Window, name: str) -> Iterator[Clip]:
+def _events(pieces: Iterable[Events], encoding: Encoding, window: Window, name: str) -> Iterator[Clip]:
     """Windows of events, from the first one on; of less than one window, that as a whole. Windows without events are left out."""
     size, step = 1000 * window.size, 1000 * window.step
     kept, start, given = np.empty(0, EVENT), -1, False
 
-    def clip(part: events.Events) -> Clip:
+    def clip(part: Events) -> Clip:
         where = f"{name}, {start} us"
         counts = count(part, encoding, where)
         return Clip(where, draw_events(counts), encode(counts, encoding))

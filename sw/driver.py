@@ -275,4 +275,4 @@ class Driver:
         if clip.dtype != np.uint8 or clip.shape != shape:
             raise ClipError(f"the input is {clip.dtype} {list(clip.shape)}, '{manifest.name}' takes uint8 {list(shape)}")
         pipeline.timeout, pipeline.watchdog = self.timeout, self.watchdog
-        return pipeline.submit(name, packing.pack_spikes(clip, manifest.word, manifest.planes).tobytes(), progress)
+        return pipeline.submit(name, packing.pack_spikes(clip, manifest.word, manifest.planes), progress)

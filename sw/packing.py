@@ -56,21 +56,24 @@ def pack_spikes(x: Array, word: int, planes: int = 1) -> Bytes:
     """
     if x.size and (x.min() < 0 or x.max() >> min(planes, 8)):
         raise PackingError(f"values from {x.min()} to {x.max()} do not fit {planes} bit planes, of which there are at most 8")
-    return pack_planes(fold_channels(x, word), planes)
+    return pack_planes(fold_channels(x), word, planes)
 
 
-def fold_channels(x: Array, word: int) -> Bytes:
-    """Values ``[y][x][t][channel]`` of a tensor [T, H, W, C] uint8, channels padded with 0 to a multiple of ``word``."""
+def fold_channels(x: Array) -> Bytes:
+    """Values ``[y][x][t][channel]`` of a tensor [T, H, W, C] of 8-bit values, channels padded with 0 to a multiple of 8."""
     t, h, w, c = x.shape
-    values = np.zeros((h, w, t, round_up(c, word)), np.uint8)
+    values = np.zeros((h, w, t, round_up(c, 8)), np.uint8)
     values[..., :c] = x.transpose(1, 2, 0, 3)
     return values
 
 
-def pack_planes(values: Bytes, planes: int) -> Bytes:
-    """Bits ``[y][x][t][plane][channel]`` of values ``[y][x][t][channel]``; the number of channels is a multiple of 8."""
-    squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(*values.shape[:3], -1, 8)  # [..., channel // 8, plane]
-    return squares.transpose(0, 1, 2, 4, 3)[:, :, :, :planes].reshape(-1)
+def pack_planes(values: Bytes, word: int, planes: int) -> Bytes:
+    """Words ``[y][x][t][plane][word]`` of values ``[y][x][t][channel]``, whose number of channels is a multiple of 8."""
+    h, w, t, c = values.shape
+    squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(h, w, t, c // 8, 8)  # last axis: plane
+    words = np.zeros((h, w, t, planes, round_up(c, word) // 8), np.uint8)
+    words[..., : c // 8] = squares.transpose(0, 1, 2, 4, 3)[:, :, :, :planes]
+    return words.reshape(-1)
 
 
 def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1) -> Bytes:

@@ -16,6 +16,7 @@ from golden.spec.registers import REGISTERS, ErrorCode
 from sw import packing
 from sw.bundle import Bundle, Program
 from sw.device.base import Device, DeviceError, DeviceLostError, DeviceTimeoutError, RunError
+from sw.packing import Bytes
 from sw.results import Result, StatisticsReader, conclude, poison, unpack
 
 LOOK = 0.1  #: seconds between looks at the progress of a run
@@ -48,7 +49,7 @@ class Pending:
     Work goes on within `wait` and `result` (of any clip of the device) and within `Driver.submit`: there is no thread.
     """
 
-    def __init__(self, pipeline: Pipeline, name: str, data: bytes, progress: Progress | None) -> None:
+    def __init__(self, pipeline: Pipeline, name: str, data: Bytes, progress: Progress | None) -> None:
         self._pipeline = pipeline
         self.name, self.data, self.progress = name, data, progress
         self.state = State.WAITING
@@ -129,7 +130,7 @@ class Pipeline:
         """Where the next clip will lie; there is one while none is on its way and one has been run."""
         return self._places[-1]
 
-    def submit(self, name: str, data: bytes, progress: Progress | None) -> Pending:
+    def submit(self, name: str, data: Bytes, progress: Progress | None) -> Pending:
         """Send a clip through program ``name``: its words are written now if there is room, and it is started if nothing runs.
 
         Raises
@@ -203,7 +204,7 @@ class Pipeline:
         while (clip := self._first(State.WAITING)) and self._make_room(clip):
             self._subject = clip
             clip.place = self._places.pop()
-            self.device.write_memory(clip.place.clip, clip.data)
+            self.device.write_memory(clip.place.clip, clip.data.data)
             self.device.write_memory(clip.place.statistics, poison(self._programs[clip.name]))
             clip.state = State.WRITTEN
             self._start()

@@ -61,12 +61,12 @@ def measure(driver: Driver, clips: Sequence[Array]) -> dict[str, float]:
     reader = StatisticsReader(program, device.uri)
     size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
 
-    folded, fold = _timed(lambda: [fold_channels(clip, manifest.word) for clip in clips])
-    packed, pack = _timed(lambda: [pack_planes(values, manifest.planes).tobytes() for values in folded])
+    folded, fold = _timed(lambda: [fold_channels(clip) for clip in clips])
+    packed, pack = _timed(lambda: [pack_planes(values, manifest.word, manifest.planes) for values in folded])
 
     def write() -> None:
         for data in packed:
-            device.write_memory(place.clip, data)
+            device.write_memory(place.clip, data.data)
             device.write_memory(place.statistics, poison(program))
 
     def read() -> list[tuple[bytes, bytes]]:

@@ -72,7 +72,7 @@ class Device(ABC):
         """Read ``size`` bytes of memory."""
 
     @abstractmethod
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes to memory."""
 
     @abstractmethod

@@ -16,6 +16,7 @@ from sw.link.codec import END, Answer, Decoder, encode, pack_sparse, sparse_size
 from sw.link.transport import Transport
 
 TRIES = 16  #: of a request
+STREAK = 4  #: moves at once without a repetition, after which pieces of memory grow again
 LEAST_BYTES = 32  #: of memory in a frame, on a bad line; a multiple of every width of memory
 WAIT_LIMIT = 60.0  #: seconds of one WAIT
 QUIET = 0.05  #: seconds without a byte after which nothing more comes
@@ -96,6 +97,7 @@ class LinkClient:
         self._last_good: Answer | None = None
         self.identity = self._identify()
         self._unit = max(self.identity.align, 8)  # that pieces of memory are multiples of
+        self._streak = 0
         self._piece = self._most = self.identity.data_bytes // self._unit * self._unit
 
     def close(self) -> None:
@@ -184,10 +186,14 @@ class LinkClient:
         except LinkError:
             if self._piece == LEAST_BYTES:
                 raise
-            self._piece = LEAST_BYTES
+            self._piece, self._streak = LEAST_BYTES, 0
             return None
-        smaller = max(self._piece // 2 // self._unit * self._unit, LEAST_BYTES)
-        self._piece = smaller if self.counters.repeated > repeated else min(2 * self._piece, self._most)
+        if self.counters.repeated > repeated:
+            self._piece, self._streak = max(self._piece // 2 // self._unit * self._unit, LEAST_BYTES), 0
+        else:
+            self._streak += 1
+            if self._streak % STREAK == 0:
+                self._piece = min(2 * self._piece, self._most)
         return found
 
     def _call(self, kind: Kind, values: protocol.Values, patience: float = 0.0) -> dict:

@@ -37,11 +37,12 @@ class LinkDevice(Device):
         low, high = address // align * align, -(-(address + size) // align) * align
         return self.link.read_memory(low, high - low)[address - low:address - low + size]
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes to memory; words of which only a part is written are read before."""
         self.check_range(address, len(data))
-        if not data:
+        if not len(data):
             return
+        data = bytes(data)
         align = self.link.identity.align
         before, after = address % align, -(address + len(data)) % align
         if before:

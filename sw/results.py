@@ -102,6 +102,7 @@ class StatisticsReader:
         names = [step.layer if step.opcode in COMPUTING else step.opcode for step in self.steps]
         self.names = list(dict.fromkeys(names))
         self._groups = np.array([[name == x for x in names] for name in self.names], np.int64)
+        self._members = [[i for i, name in enumerate(names) if name == x] for x in self.names]
         self._unit = lcm(*(step.sop_den for step in self.steps))  # all shares are whole numbers of 1 / unit
         self._shares = [int(Fraction(step.sop_num, step.sop_den) * self._unit) for step in self.steps]
 
@@ -122,8 +123,8 @@ class StatisticsReader:
         sums = self._groups @ records[:, 1 : len(keys) + 1].astype(np.int64)
         parts = [adds * share for adds, share in zip(records[:, 1 + keys.index("adds")].tolist(), self._shares, strict=True)]
         layers = {}
-        for name, group, values in zip(self.names, self._groups.tolist(), sums.tolist(), strict=True):
-            sops = sum(part for part, mine in zip(parts, group, strict=True) if mine) // self._unit
+        for name, members, values in zip(self.names, self._members, sums.tolist(), strict=True):
+            sops = sum(parts[i] for i in members) // self._unit
             layers[name] = LayerStatistics(name, **dict(zip(keys, values, strict=True)), sops=sops)
         return layers
 

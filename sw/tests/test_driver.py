@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from golden.integer import network
 from golden.spec.config import BASE, SMALL
@@ -91,7 +93,9 @@ def test_a_device_that_never_answers(bundle, clip):
     device.registers[REGISTERS["STATUS"].address] = BUSY
     driver = Driver(device, timeout=0.2)
     driver.load(bundle)
-    with pytest.raises(DeviceTimeoutError, match=r"did not finish within 0.2 s; it was in layer 'input'"):
+    with pytest.raises(DeviceTimeoutError, match=(
+            r"did not finish within 0.2 s; it was in layer 'input' \(descriptor 0, load\): "
+            r"no read data \(RVALID\) come for its input; 0 beats of memory read, 0 written, 0 cycles")):
         driver.run(clip)
     assert device.written[-1] == (REGISTERS["CONTROL"].address, ABORT)
 
@@ -130,13 +134,22 @@ def test_memory_errors(driver, bundle, tiny, clip, kind, segment, code, layer):
 
 def test_a_memory_that_stops_answering(driver, tiny, clip):
     driver.device.fault("silent")
-    with pytest.raises(RunError, match=r"error 4 .*no progress"):
+    with pytest.raises(RunError, match=r"error 4 .*no progress.*RVALID"):
         driver.run(clip)
     driver.watchdog, driver.timeout = 0, 0.2
     with pytest.raises(DeviceTimeoutError):
         driver.run(clip)
     driver.device.fault("none")
     assert works(driver, tiny, clip)
+
+
+def test_a_run_that_is_interrupted(driver, tiny, clip):
+    def interrupt(done, total, layer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(clip, interrupt)
+    assert not driver.counters()["status"] & BUSY and works(driver, tiny, clip)
 
 
 def test_wrong_clips(driver, clip):
@@ -181,6 +194,15 @@ def test_devices_that_are_not_there(uri, message, tmp_path, monkeypatch):
     monkeypatch.setenv("TANDEM_BUILD", str(tmp_path))
     with pytest.raises(DeviceUnavailableError, match=message):
         open_device(uri)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["golden:", "null:", "sim:", "udp:", "", "Golden:"]), st.text(max_size=9), st.text("?&=seed19 ", max_size=9))
+def test_any_text_is_a_device_or_refused(kind, name, query):
+    try:
+        open_device(f"{kind}{name}?{query}").close()
+    except DeviceUnavailableError as error:
+        assert str(error)
 
 
 def test_a_shared_object_that_is_none(tmp_path, monkeypatch):

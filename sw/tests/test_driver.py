@@ -197,7 +197,7 @@ def test_devices_that_are_not_there(uri, message, tmp_path, monkeypatch):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["golden:", "null:", "sim:", "udp:", "", "Golden:"]), st.text(max_size=9), st.text("?&=seed19 ", max_size=9))
+@given(st.sampled_from(["golden:", "null:", "sim:", "udp:", "", "Golden:"]), st.text(max_size=9), st.text("?&=sed1 ", max_size=9))
 def test_any_text_is_a_device_or_refused(kind, name, query):
     try:
         open_device(f"{kind}{name}?{query}").close()

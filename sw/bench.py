@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from golden.encoding import DataError
@@ -69,9 +70,9 @@ def bench(
     if as_json:
         dump(found)
         return
-    table = Table("", *found)
+    table = Table("", *map(escape, found))
     for key in dict.fromkeys(key for figures in found.values() for key in figures):
-        table.add_row(key, *(f"{figures[key]:,.4g}" if key in figures else "" for figures in found.values()))
+        table.add_row(escape(key), *(f"{figures[key]:,.4g}" if key in figures else "" for figures in found.values()))
     output.print(table)
 
 

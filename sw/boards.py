@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from serial.tools import list_ports
 
@@ -51,7 +52,7 @@ def devices(
         return
     table = Table("device", "what")
     for entry in found:
-        table.add_row(entry["device"], entry["what"])
+        table.add_row(escape(entry["device"]), escape(entry["what"]))
     output.print(table)
 
 

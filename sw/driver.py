@@ -275,4 +275,5 @@ class Driver:
         if clip.dtype != np.uint8 or clip.shape != shape:
             raise ClipError(f"the input is {clip.dtype} {list(clip.shape)}, '{manifest.name}' takes uint8 {list(shape)}")
         pipeline.timeout, pipeline.watchdog = self.timeout, self.watchdog
-        return pipeline.submit(name, packing.pack_spikes(clip, manifest.word, manifest.planes), progress)
+        out = pipeline.spare.pop() if pipeline.spare else None
+        return pipeline.submit(name, packing.pack_spikes(clip, manifest.word, manifest.planes, out), progress)

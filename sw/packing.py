@@ -51,8 +51,10 @@ def transpose_bits(blocks: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return blocks
 
 
-def pack_spikes(x: Array, word: int, planes: int = 1) -> Bytes:
+def pack_spikes(x: Array, word: int, planes: int = 1, out: Bytes | None = None) -> Bytes:
     """Words ``[y][x][t][plane][word]`` of spikes, or of numbers of ``planes`` bits, at most 8; bits past the last channel are 0.
+
+    ``out`` is what an earlier call for the same shape has returned, to be filled again: a large array costs more to get than to fill.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def pack_spikes(x: Array, word: int, planes: int = 1) -> Bytes:
     """
     if x.size and (x.min() < 0 or x.max() >> min(planes, 8)):
         raise PackingError(f"values from {x.min()} to {x.max()} do not fit {planes} bit planes, of which there are at most 8")
-    return pack_planes(fold_channels(x), word, planes)
+    return pack_planes(fold_channels(x), word, planes, out)
 
 
 def fold_channels(x: Array) -> Bytes:
@@ -71,11 +73,12 @@ def fold_channels(x: Array) -> Bytes:
     return values
 
 
-def pack_planes(values: Bytes, word: int, planes: int) -> Bytes:
-    """Words ``[y][x][t][plane][word]`` of values [T, H, W, C], where C is a multiple of 8."""
+def pack_planes(values: Bytes, word: int, planes: int, out: Bytes | None = None) -> Bytes:
+    """Words ``[y][x][t][plane][word]`` of values [T, H, W, C], where C is a multiple of 8; ``out`` as for `pack_spikes`."""
     t, h, w, c = values.shape
     squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(t, h, w, c // 8, 8)  # last axis: plane
-    words = np.zeros((h, w, t, planes, round_up(c, word) // 8), np.uint8)
+    shape = (h, w, t, planes, round_up(c, word) // 8)
+    words = np.zeros(shape, np.uint8) if out is None else out.reshape(shape)
     words[..., : c // 8] = squares.transpose(1, 2, 0, 4, 3)[:, :, :, :planes]
     return words.reshape(-1)
 

@@ -118,6 +118,7 @@ class Pipeline:
         self._clips: deque[Pending] = deque()  # that have come to no end yet, in order
         self._program = ""  # that the places are made for
         self._places: list[Place] = []  # that are free
+        self.spare: list[Bytes] = []  #: arrays of clips that have their results, to be packed into again
         self._subject: Pending | None = None  # clip that is being worked at
 
     @property
@@ -302,6 +303,8 @@ class Pipeline:
             self.bundle, tensors[program.result], tensors if clip.name == "trace" else {}, layers, clip.cycles, clip.saturations)
         self._clips.remove(clip)
         self._places.append(place)
+        if len(self.spare) < PLACES:
+            self.spare.append(clip.data)
 
     def _read(self, name: str) -> int:
         return read_register(self.device, name)

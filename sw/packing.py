@@ -54,7 +54,7 @@ def transpose_bits(blocks: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def pack_spikes(x: Array, word: int, planes: int = 1, out: Bytes | None = None) -> Bytes:
     """Words ``[y][x][t][plane][word]`` of spikes, or of numbers of ``planes`` bits, at most 8; bits past the last channel are 0.
 
-    ``out`` is what an earlier call for the same shape has returned, to be filled again: a large array costs more to get than to fill.
+    ``out`` is what an earlier call for the same shape has returned, to be filled again: a large array takes longer to get.
 
     Raises
     ------

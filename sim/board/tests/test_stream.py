@@ -16,6 +16,12 @@ from golden.tests.test_data_video import noise, write
 from sim.board.board import SimulatedBoard, build
 from sim.lib.runner import seed
 from sw.__main__ import MODEL, app
+from sw.compiler import compile_model
+from sw.device.golden import GoldenDevice
+from sw.device.open import open_device
+from sw.driver import Driver
+from sw.model_file import ModelFile
+from sw.sources import arrays
 
 TINY = Encoding(height=16, width=16, timesteps=4, frames=2, patch=4)
 
@@ -50,6 +56,35 @@ def test_a_folder(library, tmp_path):
         write(tmp_path / "clips" / f"{i}.mkv", noise(5 + 3 * i, 16, 16))
     with SimulatedBoard(library) as board:
         assert check(board, tmp_path / "clips", tmp_path / "m.safetensors", 3)["line"]["repeated"] == 0
+
+
+@pytest.mark.slow
+def test_a_board_that_is_pulled_out(library, tmp_path):
+    """In the middle of a stream; another one of its kind, with nothing in its memory, takes its place at the same port."""
+    bundle = compile_model(ModelFile(*random_model(1, TINY, local=8, wide=16)), SMALL)
+    clips = list(arrays((noise(4 + i, 16, 16) for i in range(5)), TINY))
+    golden = Driver(GoldenDevice(SMALL))
+    golden.load(bundle)
+    expected = [golden.run(clip.tensor).logits.tolist() for clip in clips]
+
+    def plug(board):
+        path, _, options = board.uri.removeprefix("serial://").partition("?")
+        (tmp_path / "port").unlink(missing_ok=True)
+        (tmp_path / "port").symlink_to(path)
+        return f"serial://{tmp_path / 'port'}?{options}"
+
+    first = SimulatedBoard(library)
+    found = []
+    with open_device(plug(first)) as device, SimulatedBoard(library) as second:
+        driver = Driver(device)
+        driver.load(bundle)
+        for clip, result in driver.stream(clips, patience=20):
+            found.append((clip.name, result.logits.tolist()))
+            if len(found) == 2:  # the next two are on their way
+                first.close()
+                plug(second)
+        assert second.cycles > 100_000
+    assert found == [(clip.name, logits) for clip, logits in zip(clips, expected, strict=True)]
 
 
 @pytest.mark.slow

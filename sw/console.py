@@ -35,7 +35,7 @@ screen = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
 
 DeviceOption = Annotated[str, typer.Option("--device", help=KINDS)]
-ModelOption = Annotated[Path | None, typer.Option("--model", help=f"model file, compiled for the device [default: {MODEL}]")]
+ModelOption = Annotated[Path | None, typer.Option("--model", help=f"model file, compiled for the device (default: {MODEL})")]
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="bundle to run, instead of compiling a model")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from golden.encoding import Frames, resize
 from sw.driver import Result
+from sw.link.client import Counters
 from sw.sources import Clip, Feed
 
 WIDTH, HEIGHT = 48, 48  #: pixels of the thumbnail, at most; two rows of them are a line of text
@@ -71,10 +72,12 @@ class View:
     classes : sequence of str
     feed : Feed
     figures : Figures
+    line : Counters, optional
+        Of the line to the device.
     """
 
-    def __init__(self, title: str, classes: tuple[str, ...], feed: Feed, figures: Figures) -> None:
-        self.title, self.classes, self.feed, self.figures = title, classes, feed, figures
+    def __init__(self, title: str, classes: tuple[str, ...], feed: Feed, figures: Figures, line: Counters | None = None) -> None:
+        self.title, self.classes, self.feed, self.figures, self.line = title, classes, feed, figures, line
         self.last: tuple[Clip, Result] | None = None
 
     def __rich__(self) -> RenderableType:
@@ -96,6 +99,8 @@ class View:
             ("utilisation", busy), ("queue", queue(self.feed)), ("no good", f"{self.figures.bad} files"),
         ):
             table.add_row(Text(name, style="dim"), value)
+        if self.line:
+            table.add_row(Text("line", style="dim"), f"{self.line.repeated} of {self.line.requests} requests repeated")
         return table
 
 

@@ -36,6 +36,7 @@ from sw.console import (
 from sw.device.base import Device
 from sw.device.open import open_device
 from sw.driver import Driver, Result
+from sw.link.client import Counters
 from sw.live import Figures, View, queue
 from sw.model_file import ModelFile
 from sw.sources import BLOCK, CAMERA, DROP, Clip, Feed, Window
@@ -52,7 +53,7 @@ def stream(
     bundle: BundleOption = None,
     window: Annotated[int | None, typer.Option(
         help="cut files into windows of so many frames (events: milliseconds); of a camera, 4 per time step")] = None,
-    step: Annotated[int | None, typer.Option(help="from one window to the next [default: half a window]")] = None,
+    step: Annotated[int | None, typer.Option(help="from one window to the next (default: half a window)")] = None,
     policy: Annotated[str | None, typer.Option(
         help=f"of a faster source: {BLOCK}, it waits (default for files), or {DROP}, the oldest clip is lost (cameras)")] = None,
     limit: Annotated[int | None, typer.Option(help="most clips", min=1)] = None,
@@ -76,7 +77,7 @@ def stream(
         if policy not in (None, BLOCK, DROP):
             raise DataError(f"policy '{policy}' is neither {BLOCK} nor {DROP}")
         with Feed(islice(clips, limit), policy or (DROP if live_source else BLOCK)) as feed:
-            view = View(f"{used.manifest.name} on {device}", used.manifest.classes, feed, figures)
+            view = View(f"{used.manifest.name} on {device}", used.manifest.classes, feed, figures, _line_counters(opened))
             shown = output.is_terminal and not plain and not as_json
             with Live(view, console=output, refresh_per_second=FRAMES_A_SECOND) if shown else nullcontext():
                 try:
@@ -141,13 +142,18 @@ def _line(clip: Clip, result: Result, figures: Figures, feed: Feed, exact: bool 
 
 def _summary(figures: Figures, feed: Feed, device: Device, verified: bool) -> dict[str, Any]:
     """What the whole stream did."""
-    from sw.link.device import LinkDevice
-
-    seconds = time.monotonic() - figures.begin
+    seconds, line = time.monotonic() - figures.begin, _line_counters(device)
     found: dict[str, Any] = {
         "clips": figures.clips, "dropped": feed.dropped, "bad_files": figures.bad, "seconds": round(seconds, 2),
         "clips_per_second": round(figures.clips / seconds, 3),
     }
     if verified:
         found["different"] = figures.different
-    return found | ({"line": asdict(device.link.counters)} if isinstance(device, LinkDevice) else {})
+    return found | ({"line": asdict(line)} if line else {})
+
+
+def _line_counters(device: Device) -> Counters | None:
+    """What went over the line to a device, where there is one."""
+    from sw.link.device import LinkDevice
+
+    return device.link.counters if isinstance(device, LinkDevice) else None

@@ -15,7 +15,7 @@ from golden.tests.test_data_video import noise, write
 from sw import console
 from sw.device.golden import GoldenDevice
 from sw.driver import Driver
-from sw.link.client import LinkClient
+from sw.link.client import Counters, LinkClient
 from sw.link.device import LinkDevice
 from sw.live import HEIGHT, WIDTH, Figures, View, thumbnail
 from sw.sources import Clip, Feed, files
@@ -139,7 +139,7 @@ def test_what_the_view_shows(folder, bundle, clip):
     driver = Driver(GoldenDevice(SMALL))
     driver.load(bundle)
     result, figures, screen = driver.run(clip), Figures(), Console(file=io.StringIO(), width=120)
-    view = View("title", bundle.manifest.classes, Feed([]), figures)
+    view = View("title", bundle.manifest.classes, Feed([]), figures, Counters(requests=9, repeated=4))
     screen.print(view)
     shown = Clip("name", noise(4, 16, 16), clip)
     figures.count(shown)
@@ -147,7 +147,7 @@ def test_what_the_view_shows(folder, bundle, clip):
     screen.print(view)
     text = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "waiting for the first clip" in text and result.label in text and f"{result.scores.max():.1%}" in text
-    assert "1, " in text and "0 waiting" in text
+    assert "1, " in text and "0 waiting" in text and "4 of 9 requests repeated" in text
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 200), (64, 64, 3), (500, 20, 3), (1, 1)])

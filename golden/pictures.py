@@ -20,7 +20,7 @@ def curves(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
     for axis, what, key in ((loss, "training (smoothed labels)", "loss"), (loss, "validation", "val_loss"),
                             (accuracy, "training (augmented)", "train_top1"), (accuracy, "validation", "val_top1")):
         axis.plot(x, [row[key] for row in rows], label=what)
-    for key in ("frames", "places"):
+    for key in ("frames", "places", "anchor"):
         if any(row[key] for row in rows):
             loss.plot(x, [row[key] for row in rows], label=f"distillation, {key}")
     for axis, name in ((loss, "cross entropy"), (accuracy, "top-1 accuracy")):

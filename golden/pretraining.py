@@ -9,6 +9,8 @@ deviations below its mean. Both go into the batch norm before the neuron and the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,37 +37,104 @@ def take_over(net: Network) -> None:
     """
     source = teacher({})
     chain: Any = net.chain
-    blocks = [block for block in chain if isinstance(block, Separable)]
-    levels = net.config.neuron.levels
-    units = net.config.neuron.tau  # x of a constant input that raises a spike by one level
-    if not blocks:
-        raise ModelError(f"'{net.config.name}' has no inverted residual blocks that could begin with the teacher's weights")
-
+    levels, units = net.config.neuron.levels, _units(net)
     step = _synapse(chain.stem, source._conv_stem, source._bn0, None, levels, units)
     # pixels are p / 256 here, (p - 127) / 128 there
     _statistics(chain.stem.bn, source._bn0, 2.0, source._conv_stem.weight.sum(dim=(1, 2, 3)) * (127 / 128))
-    theirs = list(source._blocks)
-    stream: tuple[Tensor, Tensor] | None = None
+    before: Stream | None = None
     mine: Any
-    for mine, its in zip(blocks, theirs, strict=False):
+    for mine, its, stream in _pairs(net, source):
         if isinstance(mine.pw1, nn.Identity) == hasattr(its, "_expand_conv"):
             raise ModelError(f"'{net.config.name}': a block expands where the teacher's does not, or the other way round")
         if hasattr(its, "_expand_conv"):
             step = _synapse(mine.pw1, its._expand_conv, its._bn0, step, levels, units)
-            if stream is not None:
-                _statistics(mine.pw1.bn, its._bn0, 1.0, -its._expand_conv.weight[:, :, 0, 0] @ stream[0])
+            if before is not None:
+                _statistics(mine.pw1.bn, its._bn0, 1.0, -its._expand_conv.weight[:, :, 0, 0] @ before.low)
         step = _synapse(mine.dw, its._depthwise_conv, its._bn1, step, levels, units)
-        if mine.u is None:
-            later = _residuals(blocks, theirs, mine)
-            mean = its._bn2.bias + sum((x._bn2.bias for x in later), torch.zeros(()))
-            spread = torch.stack([x._bn2.weight for x in (its, *later)]).norm(dim=0)
-            stream = (mean - BELOW * spread, (BELOW + RANGE) * spread / levels)
-        assert stream is not None
         _weights(mine.pw2, its._project_conv, step)
         _statistics(mine.pw2.bn, its._bn2)
-        low, step = stream
-        mine.pw2.bn.weight.copy_(its._bn2.weight * units / step)
-        mine.pw2.bn.bias.copy_((its._bn2.bias - (low if mine.u is None else 0)) * units / step)
+        mine.pw2.bn.weight.copy_(its._bn2.weight * units / stream.step)
+        mine.pw2.bn.bias.copy_((its._bn2.bias - (stream.low if mine.u is None else 0)) * units / stream.step)
+        before, step = stream, stream.step
+
+
+class Anchor:
+    """How far a network's inverted residual blocks are from the teacher's on the same frames.
+
+    Both see the same: the teacher's convolutions are padded as the network's are, and its pictures with black.
+
+    Parameters
+    ----------
+    net : Network
+        That has taken over the teacher's weights; the outputs of its blocks are watched.
+
+    Raises
+    ------
+    ModelError
+        As `take_over`.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self.source = teacher({}).to(next(net.parameters()).device)
+        for conv in (self.source._conv_stem, *(block._depthwise_conv for block in self.source._blocks)):
+            conv.static_padding = nn.ZeroPad2d(conv.kernel_size[0] // 2)
+        self.source._conv_stem.static_padding = nn.ConstantPad2d(net.config.stem[2], -127 / 128)
+        self.units, self.pairs = _units(net), list(_pairs(net, self.source))
+        self.made: list[Tensor] = []
+        self.handles = [block.register_forward_hook(lambda block, xs, out: self.made.append(out)) for block, _, _ in self.pairs]
+
+    def close(self) -> None:
+        """Watch no longer."""
+        for handle in self.handles:
+            handle.remove()
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Mean square error behind each block, in units of the variance there, mean over the blocks.
+
+        Parameters
+        ----------
+        x : Tensor
+            Clips [T, B, C, H, W] that the network has just seen.
+        """
+        made, self.made = self.made, []
+        with torch.no_grad():
+            sees = self.source._bn0(self.source._conv_stem((x[:, :, :3].flatten(0, 1) * 256 - 127) / 128)).clamp(0, LIMIT)
+        apart = []
+        for (_, its, stream), u in zip(self.pairs, made, strict=True):
+            with torch.no_grad():
+                sees = its(sees)
+                wanted = (sees - stream.low[:, None, None]) * (self.units / stream.step)[:, None, None]
+                scale = wanted.var(dim=(0, 2, 3), keepdim=True) + 1e-3
+            apart.append(((u.flatten(0, 1) - wanted) ** 2 / scale).mean())
+        return torch.stack(apart).mean()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a residual stream counts: u = (x - low) / step, by channel, x as the teacher has it."""
+
+    low: Tensor
+    step: Tensor
+
+
+def _units(net: Network) -> float:
+    """X of a constant input that raises a spike by one level."""
+    return net.config.neuron.tau
+
+
+def _pairs(net: Network, source: Any) -> Iterator[tuple[nn.Module, Any, Stream]]:
+    """Each inverted residual block with the teacher's, and the stream that it makes or adds to."""
+    blocks: list[Any] = [block for block in net.chain if isinstance(block, Separable)]  # type: ignore[union-attr]
+    theirs = list(source._blocks)
+    if not blocks:
+        raise ModelError(f"'{net.config.name}' has no inverted residual blocks that could begin with the teacher's weights")
+    for mine, its in zip(blocks, theirs, strict=False):
+        if mine.u is None:
+            members = (its, *_residuals(blocks, theirs, mine))
+            mean = sum((x._bn2.bias for x in members), torch.zeros(()))
+            spread = torch.stack([x._bn2.weight for x in members]).norm(dim=0)
+            stream = Stream((mean - BELOW * spread).detach(), ((BELOW + RANGE) * spread / net.config.neuron.levels).detach())
+        yield mine, its, stream
 
 
 def _residuals(blocks: list[Separable], theirs: list[Any], first: Separable) -> list[Any]:

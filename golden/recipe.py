@@ -39,6 +39,7 @@ class Distillation:
     labels: float = 0.5  #: share of the teacher's opinion of a clip in the labels that the network learns
     components: int = 128  #: principal components of what the teacher sees in a frame
     places: float = 1.0  #: weight of the mean square error of what it tells of each place of a frame
+    anchor: float = 0.0  #: weight of the distance of inverted residual blocks from the teacher's, see `golden.pretraining`
     size: int = 192  #: height and width of the frames that the teacher sees
 
 

@@ -35,12 +35,12 @@ from golden.models.checkpoint import load_checkpoint, save_checkpoint
 from golden.models.network import Network, as_input, export, fold
 from golden.pictures import curves
 from golden.prediction import predict
-from golden.pretraining import take_over
+from golden.pretraining import Anchor, take_over
 from golden.recipe import Phase, Recipe
 from golden.spec.model import ModelError
 
 NOTHING = np.zeros(0, np.float32)
-COLUMNS = ("phase", "epoch", "loss", "frames", "places", "train_top1", "val_top1", "val_loss", "seconds")
+COLUMNS = ("phase", "epoch", "loss", "frames", "places", "anchor", "train_top1", "val_top1", "val_loss", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +202,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     groups = [{"params": weights, "weight_decay": phase.decay}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, phase.lr)
     average: Any = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(phase.average), use_buffers=True)
+    anchor = Anchor(net) if recipe.distillation and recipe.distillation.anchor else None  # not watching the average
     whole: Any = DistributedDataParallel(student) if world > 1 else student
     best, first = (-1.0, copy.deepcopy(net.state_dict())), 0
     state_path = run.out / f"{what}.resume"
@@ -220,7 +221,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     for epoch in range(first, phase.epochs):
         start = time.monotonic()
         batches.epoch = epoch + (0 if what == "float" else 1_000_000)
-        sums = np.zeros(4)
+        sums = np.zeros(5)
         student.train()
         loader = _load(batches, count, phase.batch, rank, world, run.workers)
         progress = tqdm(loader, f"{what} {epoch + 1}/{phase.epochs}", steps, disable=None if rank == 0 else True)
@@ -229,7 +230,8 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
                 group["lr"] = rate(phase, epoch * steps + step, phase.epochs * steps)
             y, opinion, view = (a.to(run.device) for a in (y, opinion, view))
             with torch.autocast(run.device, torch.bfloat16, enabled=phase.bf16), parallel.whole_batches():
-                logits, told, told_places = whole(as_input(x.numpy(), net.config.encoding).to(run.device))
+                inputs = as_input(x.numpy(), net.config.encoding).to(run.device)
+                logits, told, told_places = whole(inputs)
             loss = error = F.cross_entropy(logits.float(), y, label_smoothing=phase.smoothing)
             if told is not None and (how := recipe.distillation):
                 pairs = ((told, view), *zip(told_places, places, strict=True))
@@ -237,13 +239,17 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
                 loss = (1 - how.labels) * error + how.labels * F.cross_entropy(logits.float(), opinion)
                 loss += how.weight * apart + how.places * torch.stack(aside).sum()
                 sums[1:3] += apart.item(), torch.stack(aside).sum().item()
+                if anchor:
+                    apart = anchor.distance(inputs)
+                    loss += how.anchor * apart
+                    sums[3] += apart.item()
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimiser.step()
             net.constrain()
             average.update_parameters(student)
-            sums += (error.item(), 0, 0, float((logits.argmax(1) == y).float().mean()))
+            sums += (error.item(), 0, 0, 0, float((logits.argmax(1) == y).float().mean()))
         if world > 1:
             shared = torch.from_numpy(sums)
             dist.all_reduce(shared)
@@ -261,6 +267,8 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
             part = state_path.with_suffix(".part")
             torch.save(state, part)
             part.replace(state_path)
+    if anchor:
+        anchor.close()
     net.load_state_dict(best[1])
     return net.eval()
 

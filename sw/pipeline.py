@@ -298,9 +298,9 @@ class Pipeline:
             for name, x in program.tensors.items()
         }
         size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
-        layers = self._readers[clip.name].read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
-        clip.outcome = conclude(
-            self.bundle, tensors[program.result], tensors if clip.name == "trace" else {}, layers, clip.cycles, clip.saturations)
+        statistics = self._readers[clip.name].read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
+        kept = tensors if clip.name == "trace" else {}
+        clip.outcome = conclude(self.bundle, tensors[program.result], kept, statistics, clip.cycles, clip.saturations)
         self._clips.remove(clip)
         self._places.append(place)
         if len(self.spare) < PLACES:

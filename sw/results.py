@@ -61,6 +61,8 @@ class Result:
         Residual values that were clipped.
     tensors : dict
         [T, H, W, C] by name, where traced.
+    words : [descriptors, words] uint32
+        Statistics records as the machine wrote them.
     """
 
     output: Array = field(repr=False)
@@ -73,6 +75,12 @@ class Result:
     utilisation: float
     saturations: int
     tensors: dict[str, Array] = field(repr=False)
+    words: NDArray[np.uint32] = field(repr=False)
+
+    @property
+    def records(self) -> list[dict[str, int]]:
+        """Statistics of every descriptor but END, by the names in `golden.spec.registers.STATISTICS`, in the program's order."""
+        return [dict(zip(registers.STATISTICS, row, strict=False)) for row in self.words.tolist()]
 
     @property
     def sops(self) -> int:
@@ -106,8 +114,8 @@ class StatisticsReader:
         self._unit = lcm(*(step.sop_den for step in self.steps))  # all shares are whole numbers of 1 / unit
         self._shares = [int(Fraction(step.sop_num, step.sop_den) * self._unit) for step in self.steps]
 
-    def read(self, data: Bytes) -> dict[str, LayerStatistics]:
-        """Statistics by layer of the bytes of all records.
+    def read(self, data: Bytes) -> tuple[NDArray[np.uint32], dict[str, LayerStatistics]]:
+        """Records [descriptors, words] of their bytes, and statistics by layer.
 
         Raises
         ------
@@ -126,7 +134,7 @@ class StatisticsReader:
         for name, members, values in zip(self.names, self._members, sums.tolist(), strict=True):
             sops = sum(parts[i] for i in members) // self._unit
             layers[name] = LayerStatistics(name, **dict(zip(keys, values, strict=True)), sops=sops)
-        return layers
+        return records, layers
 
 
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
@@ -138,18 +146,18 @@ def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)
 
 
-def conclude(bundle: Bundle, output: Array, tensors: dict[str, Array], layers: dict[str, LayerStatistics], cycles: int,
-             saturations: int) -> Result:
-    """The result of a clip out of what was read."""
-    manifest = bundle.manifest
+def conclude(bundle: Bundle, output: Array, tensors: dict[str, Array],
+             statistics: tuple[NDArray[np.uint32], dict[str, LayerStatistics]], cycles: int, saturations: int) -> Result:
+    """The result of a clip out of what was read; ``statistics`` as `StatisticsReader.read` gives them."""
+    manifest, (words, layers) = bundle.manifest, statistics
     sops = sum(x.sops for x in layers.values())
     utilisation = sops / (manifest.peak_sop * cycles) if cycles else 0.0
-    if not manifest.classes:
-        return Result(output, -1, "", np.zeros(0, np.int32), np.zeros(0), cycles, layers, utilisation, saturations, tensors)
-    logits = output.reshape(-1).astype(np.int32)
-    index = int(np.argmax(logits))
-    return Result(
-        output, index, manifest.classes[index], logits, _scores(logits), cycles, layers, utilisation, saturations, tensors)
+    logits, index, label, scores = np.zeros(0, np.int32), -1, "", np.zeros(0)
+    if manifest.classes:
+        logits = output.reshape(-1).astype(np.int32)
+        index, scores = int(np.argmax(logits)), _scores(logits)
+        label = manifest.classes[index]
+    return Result(output, index, label, logits, scores, cycles, layers, utilisation, saturations, tensors, words)
 
 
 def _scores(logits: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -12,7 +12,6 @@ import numpy as np
 from sw.device.base import Device, DeviceError, DeviceUnavailableError
 
 MEMORY_BYTES = 1 << 26
-SLICE = 20_000  #: cycles simulated between two looks at the clock
 
 
 def library_path(preset: str) -> Path:
@@ -43,6 +42,8 @@ class SimDevice(Device):
     DeviceUnavailableError
         If the shared object has not been built.
     """
+
+    slice = 20_000  #: cycles simulated between two looks at the clock
 
     def __init__(self, path: Path, uri: str, seed: int = 1, stall: int = 0, latency: int = 20,
                  memory_bytes: int = MEMORY_BYTES) -> None:
@@ -101,7 +102,7 @@ class SimDevice(Device):
     def wait_interrupt(self, timeout: float) -> bool:
         """Simulate until the interrupt line is high or ``timeout`` seconds have passed; the line's state."""
         end = time.monotonic() + timeout
-        while not self._library.device_run(self._handle, SLICE):
+        while not self._library.device_run(self._handle, self.slice):
             self._check_protocol()
             if time.monotonic() >= end:
                 return False

@@ -67,6 +67,10 @@ def test_progress_and_figures(driver, tiny, clip):
     assert works(driver, tiny, clip) and seen[-1][0] == seen[-1][1]
     assert result.label == tiny.model.classes[result.index] and result.scores.sum() == pytest.approx(1)
     assert result.sops > 0 and result.cycles == 0 and result.tensors == {}
+    steps = driver.pipeline.bundle.manifest.programs["run"].steps
+    assert [x["layer"] for x in result.records] == list(range(len(steps) - 1))
+    adds = sum(x["adds"] for x, step in zip(result.records, steps, strict=False) if step.layer == "local.dw")
+    assert result.layers["local.dw"].adds == adds > 0
 
 
 def test_a_device_that_is_something_else(bundle):

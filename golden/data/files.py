@@ -25,7 +25,7 @@ def read_clip(path: str | Path, encoding: Encoding) -> tuple[Frames, Frames]:
     Returns
     -------
     frames : [T, height, width] or [T, height, width, 3] uint8
-        To be looked at. Events are drawn as bright (ON) and dark (OFF) dots on grey.
+        To be looked at. Events as `draw_events` draws them.
     tensor : [T, H, W, C] uint8
 
     Raises
@@ -35,8 +35,13 @@ def read_clip(path: str | Path, encoding: Encoding) -> tuple[Frames, Frames]:
     """
     if encoding.kind == EVENTS:
         counts = count(read_events(path, (encoding.sensor_height, encoding.sensor_width)), encoding, f"'{path}'")
-        balance = counts[..., 0].astype(int) - counts[..., 1]
-        return np.clip(128 + 64 * balance, 0, 255).astype(np.uint8), encode(counts, encoding)
+        return draw_events(counts), encode(counts, encoding)
     seen = [look(picture[None], encoding) for picture in read_frames(path)]
     frames = np.concatenate(seen)[sample(len(seen), encoding, f"'{path}'")]
     return frames, encode(frames, encoding)
+
+
+def draw_events(counts: Frames) -> Frames:
+    """Pictures [T, height, width] of numbers of ON and OFF events [T, height, width, 2]: brighter and darker than grey."""
+    balance = counts[..., 0].astype(int) - counts[..., 1]
+    return np.clip(128 + 64 * balance, 0, 255).astype(np.uint8)

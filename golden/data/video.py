@@ -1,4 +1,4 @@
-"""Video files to pictures, by PyAV (FFmpeg): whatever it decodes, completely or with a reason why not."""
+"""Video files and cameras to pictures, by PyAV (FFmpeg): whatever it decodes, completely or with a reason why not."""
 
 from __future__ import annotations
 
@@ -50,3 +50,26 @@ def read_frames(path: str | Path) -> Iterator[Frames]:
         raise DataError(f"'{path}' is truncated: {count} of {expected} frames can be decoded")
     if not count:
         raise DataError(f"'{path}' has no frames")
+
+
+def watch(path: str, system: str = "v4l2") -> Iterator[Frames]:
+    """Every picture of a camera, RGB [h, w, 3], for as long as it gives any.
+
+    Parameters
+    ----------
+    path : str
+        Such as ``/dev/video0``.
+    system : str
+        FFmpeg's name of the device's kind.
+
+    Raises
+    ------
+    DataError
+        If the camera cannot be opened, or is gone.
+    """
+    try:
+        with av.open(path, format=system) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise DataError(f"camera '{path}' cannot be used: {error}") from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-VERSION = 1  #: of the protocol
+VERSION = 2  #: of the protocol
 
 DELIMITER = 0  #: the byte that ends a frame, and is nowhere else
 KIND_BYTES, SEQUENCE_BYTES, CRC_BYTES = 1, 2, 4
@@ -18,6 +18,8 @@ HEADER_BYTES = KIND_BYTES + SEQUENCE_BYTES
 ADDRESS_BYTES = 4
 DATA_BYTES = 448  #: most bytes of memory, or of an echo, in a frame; a multiple of every width of memory
 FRAME_BYTES = HEADER_BYTES + ADDRESS_BYTES + DATA_BYTES + CRC_BYTES  #: the longest frame before it is encoded
+SPARSE_BYTES = 4 * DATA_BYTES  #: most bytes of memory that a sparse write fills
+LENGTH_BYTES = 2
 SEQUENCES = 1 << (8 * SEQUENCE_BYTES)
 ANSWER = 0x80  #: the bit of ``kind`` that makes it an answer
 
@@ -36,6 +38,7 @@ class Kind(IntEnum):
     WRITE_MEMORY = 5
     WAIT = 6
     ECHO = 7
+    WRITE_SPARSE = 8
 
 
 class Status(IntEnum):
@@ -67,7 +70,7 @@ STATUS_TEXT = {
 class Field:
     """``size`` bytes of a body; ``count`` is a number, ``hex`` and ``text`` (padded with zeros) are strings, ``data`` is bytes.
 
-    Data have any size up to ``size``, which is `DATA_BYTES`, and end the body.
+    Data have any size up to ``size`` and end the body.
     """
 
     name: str
@@ -104,12 +107,17 @@ REQUESTS = {
     Kind.IDENTIFY: Request((), IDENTITY, "Say what the board is. Takes any sequence number; those that follow count on from it."),
     Kind.READ_REGISTER: Request((_REGISTER,), (_VALUE,), "Read a register."),
     Kind.WRITE_REGISTER: Request((_REGISTER, _VALUE), (), "Write a register. The only request that is never carried out twice."),
-    Kind.READ_MEMORY: Request((_ADDRESS, Field("length", 2, "count", "number of bytes, at least 1")), (_DATA,), "Read memory."),
+    Kind.READ_MEMORY: Request(
+        (_ADDRESS, Field("length", LENGTH_BYTES, "count", "number of bytes, at least 1")), (_DATA,), "Read memory."),
     Kind.WRITE_MEMORY: Request((_ADDRESS, _DATA), (), "Write memory, at least one byte."),
     Kind.WAIT: Request(
         (Field("limit", 2, "count", "milliseconds"),), (Field("interrupt", 1, "count", "1 where the line is high"),),
         "Wait until the interrupt line is high, the limit is over, or another frame begins."),
     Kind.ECHO: Request((_DATA,), (_DATA,), "Send the same bytes back."),
+    Kind.WRITE_SPARSE: Request(
+        (_ADDRESS, Field("length", LENGTH_BYTES, "count", f"bytes of memory, 1 to {SPARSE_BYTES}"),
+         Field("packed", DATA_BYTES - LENGTH_BYTES, "data", "see below")), (),
+        "Write memory most of which is zeros."),
 }
 
 RULES = (
@@ -122,6 +130,8 @@ RULES = (
     "Nothing is done before the CRC of the whole frame was right.",
     "A request refused with DAMAGED, UNKNOWN, LENGTH or SEQUENCE does not count as the last one.",
     "After SILENT a write may still happen.",
+    "WRITE_SPARSE: of each 8 bytes of memory first a byte comes whose bit i says that byte i is not zero, then those that are "
+    "not. Bytes that are missing at the end are 0; those that are too many are ignored.",
 )
 
 Values = Mapping[str, int | str | bytes]
@@ -177,3 +187,12 @@ def unpack(fields: tuple[Field, ...], body: bytes) -> dict[str, int | str | byte
         else:
             values[field.name] = part.hex() if field.kind == "hex" else part.rstrip(b"\0").decode("ascii")
     return values
+
+
+def unpack_sparse(packed: bytes, length: int) -> bytes:
+    """The ``length`` bytes of memory of a WRITE_SPARSE."""
+    left, found = iter(packed), bytearray()
+    while len(found) < length:
+        mask = next(left, 0)
+        found += bytes(next(left, 0) if mask >> i & 1 else 0 for i in range(min(8, length - len(found))))
+    return bytes(found)

@@ -11,19 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from golden.spec import link as protocol
-from golden.spec.link import (
-    ADDRESS_BYTES,
-    ANSWER,
-    CRC_BYTES,
-    CRC_RESIDUE,
-    DATA_BYTES,
-    FRAME_BYTES,
-    HEADER_BYTES,
-    REQUESTS,
-    SEQUENCES,
-    Kind,
-    Status,
-)
+from golden.spec.link import ANSWER, CRC_BYTES, DATA_BYTES, FRAME_BYTES, HEADER_BYTES, REQUESTS, Kind, Status
 from golden.spec.registers import ADDRESS_BITS
 from hw.axi import OKAY, AxiLite
 from hw.link.crc import Crc32
@@ -116,6 +104,8 @@ class LinkMachine(wiring.Component):
         rest = Signal(16)  # bytes of memory to go
         step = Signal(range(max(align, 4)))
         beat = Signal(self.bits)
+        end = Signal(range(BUFFER_BYTES))  # of the request's body in the buffer
+        mask, masked, octet = Signal(8), Signal(), Signal(3)  # of a sparse write: which of 8 bytes are there, if known; the place
         owed = Signal()  # an access was given up, and its outcome is still to come
         timer = Signal(range(max(SILENCE, self.clock // 1000)))
         asked, offered = Signal(), Signal()  # the register's address, and its value, have been taken
@@ -155,11 +145,12 @@ class LinkMachine(wiring.Component):
             with m.State("JUDGE"):
                 m.d.comb += crc.clear.eq(1)
                 m.d.sync += [
-                    damaged.eq(broken | (received < HEADER_BYTES + CRC_BYTES) | (crc.state != CRC_RESIDUE)),
+                    damaged.eq(broken | (received < HEADER_BYTES + CRC_BYTES) | (crc.state != protocol.CRC_RESIDUE)),
                     known.eq(0), fits.eq(0),
                     follows.eq(opened & (header.sequence == (last + 1)[:16])),
                     again.eq(opened & (header.sequence == last) & (tail == last_tail)),
                     received.eq(0), broken.eq(0), left.eq(0), step.eq(0), asked.eq(0), offered.eq(0),
+                    octet.eq(0), masked.eq(0), end.eq(received - CRC_BYTES),
                 ]
                 with m.Switch(header.kind):
                     for kind, request in REQUESTS.items():
@@ -198,10 +189,10 @@ class LinkMachine(wiring.Component):
                             with m.If(again & (header.kind == Kind.WRITE_REGISTER)):
                                 m.d.sync += status.eq(last_status)
                                 m.next = "HEAD"
-                        with m.Case(Kind.READ_MEMORY):
+                        with m.Case(Kind.READ_MEMORY, Kind.WRITE_SPARSE):
                             m.next = "PLACE"
                         with m.Case(Kind.WRITE_MEMORY):
-                            m.d.sync += rest.eq(body - ADDRESS_BYTES)
+                            m.d.sync += rest.eq(body - protocol.ADDRESS_BYTES)
                             m.next = "PLACE"
 
             with m.State("WAIT"):
@@ -239,10 +230,13 @@ class LinkMachine(wiring.Component):
 
             # Memory, beat by beat: PLACE -> (GATHER) -> ACCESS -> OUTCOME -> (KEEP) -> ...
             with m.State("PLACE"):
-                writes = header.kind == Kind.WRITE_MEMORY
-                m.d.comb += next_at.eq(Mux(writes, HEADER_BYTES + ADDRESS_BYTES, HEADER_BYTES))
+                sparse = header.kind == Kind.WRITE_SPARSE
+                writes = sparse | (header.kind == Kind.WRITE_MEMORY)
+                behind = HEADER_BYTES + protocol.ADDRESS_BYTES
+                m.d.comb += next_at.eq(Mux(sparse, behind + protocol.LENGTH_BYTES, Mux(writes, behind, HEADER_BYTES)))
+                most = Mux(sparse, protocol.SPARSE_BYTES, DATA_BYTES)
                 misplaced = (
-                    ((header.address | rest) & (align - 1)).any() | (rest == 0) | (rest > DATA_BYTES)
+                    ((header.address | rest) & (align - 1)).any() | (rest == 0) | (rest > most)
                     | (header.address + rest > self.memory_bytes))
                 with m.If(misplaced):
                     finish(Status.RANGE)
@@ -254,11 +248,20 @@ class LinkMachine(wiring.Component):
                 with m.Elif(timer == SILENCE - 1):
                     finish(Status.SILENT)
             with m.State("GATHER"):
-                m.d.comb += next_at.eq(at + 1)
-                m.d.sync += [beat.eq(Cat(beat[8:], read.data)), step.eq(step + 1)]
-                with m.If(step == align - 1):
-                    m.d.sync += step.eq(0)
-                    m.next = "ACCESS"
+                there = at != end
+                with m.If(sparse & ~masked):
+                    m.d.comb += next_at.eq(at + there)
+                    m.d.sync += [mask.eq(Mux(there, read.data, 0)), masked.eq(1)]
+                with m.Else():
+                    taken = ~sparse | (mask[0] & there)
+                    m.d.comb += next_at.eq(at + taken)
+                    m.d.sync += [
+                        beat.eq(Cat(beat[8:], Mux(taken, read.data, 0))), step.eq(step + 1),
+                        mask.eq(mask >> 1), octet.eq(octet + 1), masked.eq(octet != 7),
+                    ]
+                    with m.If(step == align - 1):
+                        m.d.sync += step.eq(0)
+                        m.next = "ACCESS"
             with m.State("ACCESS"):
                 m.d.comb += [
                     self.accesses.valid.eq(1), self.accesses.payload.write.eq(writes),
@@ -335,7 +338,7 @@ class LinkMachine(wiring.Component):
         for frame, is_broken in frames:
             kind, sequence, body = frame[0] if frame else 0, int.from_bytes(frame[1:3], "little"), frame[HEADER_BYTES:-CRC_BYTES]
             status, found = Status.OK, b""
-            good = HEADER_BYTES + CRC_BYTES <= len(frame) <= FRAME_BYTES and Crc32.model(frame) == CRC_RESIDUE
+            good = HEADER_BYTES + CRC_BYTES <= len(frame) <= FRAME_BYTES and Crc32.model(frame) == protocol.CRC_RESIDUE
             again = last == (sequence, frame[-CRC_BYTES:])
             if is_broken or not good:
                 kind, sequence, status = Kind.NONE, 0, Status.DAMAGED
@@ -345,7 +348,7 @@ class LinkMachine(wiring.Component):
                 status = Status.UNKNOWN
             elif not protocol.size(REQUESTS[Kind(kind)].fields)[0] <= len(body) <= protocol.size(REQUESTS[Kind(kind)].fields)[1]:
                 status = Status.LENGTH
-            elif kind != Kind.IDENTIFY and not again and (last is None or sequence != (last[0] + 1) % SEQUENCES):
+            elif kind != Kind.IDENTIFY and not again and (last is None or sequence != (last[0] + 1) % protocol.SEQUENCES):
                 status = Status.SEQUENCE
             else:
                 last = sequence, frame[-CRC_BYTES:]
@@ -362,8 +365,8 @@ class LinkMachine(wiring.Component):
 def _carry_out(kind: Kind, body: bytes, identity: bytes, align: int, memory_bytes: int, bus: Bus) -> tuple[Status, bytes]:
     """The twin's execution of one request: status, and the answer's body where that is OK."""
     values = protocol.unpack(REQUESTS[kind].fields, body)
-    address, sent = int(values.get("address", 0)), values.get("data", b"")
-    assert isinstance(sent, bytes)
+    address, sent, packed = int(values.get("address", 0)), values.get("data", b""), values.get("packed", b"")
+    assert isinstance(sent, bytes) and isinstance(packed, bytes)
     if kind == Kind.IDENTIFY:
         return Status.OK, identity
     if kind == Kind.ECHO:
@@ -375,12 +378,15 @@ def _carry_out(kind: Kind, body: bytes, identity: bytes, align: int, memory_byte
             return Status.RANGE, b""
         value, status = bus.register(address, int(values["value"]) if kind == Kind.WRITE_REGISTER else None)
         return status, b"" if status != Status.OK or kind == Kind.WRITE_REGISTER else value.to_bytes(4, "little")
-    length = int(values["length"]) if kind == Kind.READ_MEMORY else len(sent)
-    if address % align or length % align or not 0 < length <= DATA_BYTES or address + length > memory_bytes:
+    length = len(sent) if kind == Kind.WRITE_MEMORY else int(values["length"])
+    most = protocol.SPARSE_BYTES if kind == Kind.WRITE_SPARSE else DATA_BYTES
+    if address % align or length % align or not 0 < length <= most or address + length > memory_bytes:
         return Status.RANGE, b""
+    if kind == Kind.WRITE_SPARSE:
+        sent = protocol.unpack_sparse(packed, length)
     found = b""
     for at in range(0, length, align):
-        word, status = bus.beat(address + at, sent[at:at + align] if kind == Kind.WRITE_MEMORY else None)
+        word, status = bus.beat(address + at, None if kind == Kind.READ_MEMORY else sent[at:at + align])
         if status != Status.OK:
             return status, b""
         found += word if kind == Kind.READ_MEMORY else b""

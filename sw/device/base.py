@@ -17,6 +17,10 @@ class DeviceUnavailableError(DeviceError):
     """There is no such device, or it has not been built."""
 
 
+class DeviceLostError(DeviceUnavailableError):
+    """The device was there, and does not answer any more; perhaps it will again."""
+
+
 class DeviceMismatchError(DeviceError):
     """The device is not what the bundle was compiled for, or no tANDem at all."""
 
@@ -36,12 +40,14 @@ class RunError(DeviceError):
         Of the descriptor.
     layer : str
         Its name.
+    state : str
+        More to say about it.
     """
 
-    def __init__(self, code: int, index: int, layer: str) -> None:
+    def __init__(self, code: int, index: int, layer: str, state: str = "") -> None:
         self.code, self.index, self.layer = code, index, layer
         text = ERROR_TEXT.get(ErrorCode(code), "") if code in list(ErrorCode) else "unknown to this software"
-        super().__init__(f"error {code} in layer '{layer}' (descriptor {index}): {text}")
+        super().__init__(f"error {code} in layer '{layer}' (descriptor {index}): {text}{'; ' if state else ''}{state}")
 
 
 class Device(ABC):
@@ -53,17 +59,20 @@ class Device(ABC):
         What `sw.device.open.open_device` opens it by.
     memory_bytes : int
         Size of the memory behind the AXI4 master, from address 0.
+    clock : int
+        Cycles per second; 0 where the device has no clock of its own.
     """
 
     uri: str
     memory_bytes: int
+    clock: int = 0
 
     @abstractmethod
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""
 
     @abstractmethod
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes to memory."""
 
     @abstractmethod
@@ -81,6 +90,15 @@ class Device(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the device back."""
+
+    def reconnect(self) -> None:  # noqa: B027 - nothing to do for most
+        """Open the way to a lost device again; those in this process cannot be lost.
+
+        Raises
+        ------
+        DeviceUnavailableError
+            If it is still not there.
+        """
 
     def __enter__(self) -> Self:
         """Use the device in a ``with`` statement."""

@@ -74,7 +74,7 @@ class GoldenDevice(Device):
         self.check_range(address, size)
         return self._memory[address : address + size].tobytes()
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes to memory."""
         self.check_range(address, len(data))
         self._memory[address : address + len(data)] = np.frombuffer(data, np.uint8)

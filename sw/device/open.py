@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 from golden.spec.config import ConfigError, preset
 from sw.device.base import Device, DeviceError, DeviceUnavailableError
 
-KINDS = "golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES] or serial://PATH[?baud=N]"
-OPTIONS: dict[str, set[str]] = {"golden": set(), "sim": {"seed", "stall", "latency"}, "serial": {"baud"}}
+KINDS = "golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES], serial://PATH[?baud=N] or null:PRESET"
+OPTIONS: dict[str, set[str]] = {"golden": set(), "null": set(), "sim": {"seed", "stall", "latency"}, "serial": {"baud"}}
 LIMITS = {"seed": (0, (1 << 64) - 1), "stall": (0, 999), "latency": (0, 1_000_000), "baud": (1, 100_000_000)}
 BAUD = 1_000_000  #: where the URI says nothing
 
@@ -21,7 +21,7 @@ def open_device(uri: str) -> Device:
     uri : str
         ``golden:PRESET``, the functional model; ``sim:PRESET?seed=1&stall=100&latency=20``, the Verilated
         accelerator whose memory answers after ``latency`` cycles and stalls with ``stall`` per mille (default ``small``);
-        ``serial:///dev/ttyUSB0?baud=3000000``, a board on a serial line.
+        ``serial:///dev/ttyUSB0?baud=3000000``, a board on a serial line; ``null:PRESET``, a machine that makes nothing, at once.
 
     Raises
     ------
@@ -32,6 +32,8 @@ def open_device(uri: str) -> Device:
     """
     kind, _, rest = uri.partition(":")
     name, _, query = rest.partition("?")
+    if kind == "udp":
+        raise DeviceUnavailableError(f"device '{uri}': no board has the link over UDP yet; use its serial line, serial://PATH")
     if kind not in OPTIONS:
         raise DeviceUnavailableError(f"no device '{uri}'; there are {KINDS}")
     try:
@@ -54,6 +56,10 @@ def open_device(uri: str) -> Device:
         from sw.device.golden import GoldenDevice
 
         return GoldenDevice(config)
+    if kind == "null":
+        from sw.device.null import NullDevice
+
+        return NullDevice(config)
     from sw.device.sim import SimDevice, library_path
 
     return SimDevice(library_path(config.name), uri, **options)

@@ -83,7 +83,7 @@ class SimDevice(Device):
         self._library.device_read_memory(self._handle, address, data.ctypes.data, size)
         return data.tobytes()
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes to memory."""
         self.check_range(address, len(data))
         array = np.frombuffer(data, np.uint8)

@@ -7,13 +7,16 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 from golden.spec import link as protocol
-from golden.spec.link import REQUESTS, SEQUENCES, STATUS_TEXT, Kind, Status
-from sw.device.base import DeviceError, DeviceMismatchError
-from sw.link.codec import END, Answer, Decoder, encode
+from golden.spec.link import LENGTH_BYTES, REQUESTS, SEQUENCES, SPARSE_BYTES, STATUS_TEXT, Kind, Status
+from sw.device.base import DeviceLostError, DeviceMismatchError
+from sw.link.codec import END, Answer, Decoder, encode, pack_sparse, sparse_sizes
 from sw.link.transport import Transport
 
 TRIES = 16  #: of a request
+STREAK = 4  #: moves at once without a repetition, after which pieces of memory grow again
 LEAST_BYTES = 32  #: of memory in a frame, on a bad line; a multiple of every width of memory
 WAIT_LIMIT = 60.0  #: seconds of one WAIT
 QUIET = 0.05  #: seconds without a byte after which nothing more comes
@@ -21,7 +24,7 @@ RESTLESS = 5.0  #: seconds after which a line that is never quiet is given up
 SHORT_BYTES = 80  #: on the line, of the longest answer that carries neither memory nor an echo
 
 
-class LinkError(DeviceError):
+class LinkError(DeviceLostError):
     """No good answer came."""
 
 
@@ -93,7 +96,9 @@ class LinkClient:
         self._opened = False
         self._last_good: Answer | None = None
         self.identity = self._identify()
-        self._piece = self.identity.data_bytes
+        self._unit = max(self.identity.align, 8)  # that pieces of memory are multiples of
+        self._streak = 0
+        self._piece = self._most = self.identity.data_bytes // self._unit * self._unit
 
     def close(self) -> None:
         """Give the line back."""
@@ -121,12 +126,23 @@ class LinkClient:
         return b"".join(parts)
 
     def write_memory(self, address: int, data: bytes) -> None:
-        """Write memory; address and size are multiples of the board's ``align``."""
+        """Write memory; address and size are multiples of the board's ``align``. Each frame carries bytes or, where it then
+        fills more of memory, those that are not zero.
+        """
+        sizes = sparse_sizes(data) + LENGTH_BYTES
         at = 0
         while at < len(data):
-            piece = data[at:at + self._piece]
-            if self._move(Kind.WRITE_MEMORY, {"address": address + at, "data": piece}) is not None:
-                at += len(piece)
+            first = sizes[at // 8] - LENGTH_BYTES
+            end = 8 * (int(np.searchsorted(sizes, first + self._piece, "right")) - 1)  # of all that fits a frame
+            end = min(end // self._unit * self._unit if end < len(data) else len(data), at + SPARSE_BYTES)
+            plain = min(at + self._piece, len(data))
+            if end > plain or (end == plain and sizes[-(-end // 8)] - first < plain - at):
+                values: protocol.Values = {"address": address + at, "length": end - at, "packed": pack_sparse(data[at:end])}
+                moved = self._move(Kind.WRITE_SPARSE, values)
+            else:
+                end = plain
+                moved = self._move(Kind.WRITE_MEMORY, {"address": address + at, "data": data[at:end]})
+            at = end if moved is not None else at
 
     def wait(self, seconds: float) -> bool:
         """Wait until the interrupt line is high, at most for so long (`WAIT_LIMIT` at most); the line's state."""
@@ -162,7 +178,7 @@ class LinkClient:
 
     def _move(self, kind: Kind, values: protocol.Values) -> dict | None:
         """A request that moves memory; None where it failed and is to be tried again with a smaller piece."""
-        repeated, align = self.counters.repeated, self.identity.align
+        repeated = self.counters.repeated
         try:
             found = self._call(kind, values)
         except RefusedError:
@@ -170,10 +186,14 @@ class LinkClient:
         except LinkError:
             if self._piece == LEAST_BYTES:
                 raise
-            self._piece = LEAST_BYTES
+            self._piece, self._streak = LEAST_BYTES, 0
             return None
-        smaller = max(self._piece // 2 // align * align, LEAST_BYTES)
-        self._piece = smaller if self.counters.repeated > repeated else min(2 * self._piece, self.identity.data_bytes)
+        if self.counters.repeated > repeated:
+            self._piece, self._streak = max(self._piece // 2 // self._unit * self._unit, LEAST_BYTES), 0
+        else:
+            self._streak += 1
+            if self._streak % STREAK == 0:
+                self._piece = min(2 * self._piece, self._most)
         return found
 
     def _call(self, kind: Kind, values: protocol.Values, patience: float = 0.0) -> dict:

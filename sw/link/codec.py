@@ -5,7 +5,9 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 
+import numpy as np
 from cobs import cobs
+from numpy.typing import NDArray
 
 from golden.spec.link import ANSWER, CRC_BYTES, DELIMITER, FRAME_BYTES, HEADER_BYTES, KIND_BYTES, Kind, Status
 
@@ -30,6 +32,26 @@ def encode(kind: Kind, sequence: int, body: bytes) -> bytes:
     """
     frame = bytes([kind]) + sequence.to_bytes(HEADER_BYTES - KIND_BYTES, "little") + body
     return END + cobs.encode(frame + binascii.crc32(frame).to_bytes(CRC_BYTES, "little")) + END
+
+
+def octets(data: bytes) -> NDArray[np.uint8]:
+    """Bytes in rows of 8, filled up with zeros."""
+    rows = np.zeros((-(-len(data) // 8), 8), np.uint8)
+    rows.reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
+    return rows
+
+
+def sparse_sizes(data: bytes) -> NDArray[np.int64]:
+    """Bytes that `pack_sparse` makes of the first 0, 1, 2, ... rows of 8 bytes."""
+    return np.concatenate([[0], np.cumsum(1 + np.count_nonzero(octets(data), axis=1))])
+
+
+def pack_sparse(data: bytes) -> bytes:
+    """What a WRITE_SPARSE carries: of each 8 bytes which ones are not zero, then these; see `golden.spec.link.unpack_sparse`."""
+    rows = octets(data)
+    kept = rows != 0
+    masks = np.packbits(kept, axis=1, bitorder="little")
+    return np.concatenate([masks, rows], axis=1)[np.concatenate([np.ones_like(masks, bool), kept], axis=1)].tobytes()
 
 
 def decode(line: bytes) -> Answer | None:

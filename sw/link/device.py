@@ -20,11 +20,15 @@ class LinkDevice(Device):
 
     def __init__(self, link: LinkClient, uri: str) -> None:
         self.link, self.uri = link, uri
-        self.memory_bytes = link.identity.memory
+        self.memory_bytes, self.clock = link.identity.memory, link.identity.clock
 
     def close(self) -> None:
         """Give the line back."""
         self.link.close()
+
+    def reconnect(self) -> None:
+        """Open the line again; the next request makes sure that it is the same board."""
+        self.link.transport.reconnect()
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""
@@ -33,11 +37,12 @@ class LinkDevice(Device):
         low, high = address // align * align, -(-(address + size) // align) * align
         return self.link.read_memory(low, high - low)[address - low:address - low + size]
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes to memory; words of which only a part is written are read before."""
         self.check_range(address, len(data))
-        if not data:
+        if not len(data):
             return
+        data = bytes(data)
         align = self.link.identity.align
         before, after = address % align, -(address + len(data)) % align
         if before:

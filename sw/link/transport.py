@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import serial
 
-from sw.device.base import DeviceUnavailableError
+from sw.device.base import DeviceLostError, DeviceUnavailableError
 
 LOOK = 0.02  #: seconds that one read of a port may take
 STUCK = 5.0  #: seconds after which a port that takes no bytes is given up
@@ -30,7 +30,7 @@ class Transport(ABC):
 
         Raises
         ------
-        DeviceUnavailableError
+        DeviceLostError
             If the line is gone.
         """
 
@@ -40,13 +40,23 @@ class Transport(ABC):
 
         Raises
         ------
-        DeviceUnavailableError
+        DeviceLostError
             If the line is gone.
         """
 
     @abstractmethod
     def seconds(self, count: int) -> float:
         """How long ``count`` bytes take."""
+
+    @abstractmethod
+    def reconnect(self) -> None:
+        """Open the line again.
+
+        Raises
+        ------
+        DeviceUnavailableError
+            If it is not there.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -71,17 +81,20 @@ class SerialTransport(Transport):
 
     def __init__(self, path: str, baud: int) -> None:
         self.name, self.baud = path, baud
+        self._port = self._open()
+
+    def _open(self) -> serial.Serial:
         try:
-            self._port = serial.Serial(path, baud, timeout=LOOK, write_timeout=STUCK, exclusive=True)
+            return serial.Serial(self.name, self.baud, timeout=LOOK, write_timeout=STUCK, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:
-            raise DeviceUnavailableError(f"serial port {path} at {baud} baud cannot be opened: {error}") from None
+            raise DeviceUnavailableError(f"serial port {self.name} at {self.baud} baud cannot be opened: {error}") from None
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
         try:
             self._port.write(data)
         except (serial.SerialException, OSError) as error:
-            raise DeviceUnavailableError(f"serial port {self.name} is lost: {error}") from None
+            raise DeviceLostError(f"serial port {self.name} is lost: {error}") from None
 
     def receive(self, timeout: float) -> bytes:
         """Whatever has come, at least a byte; nothing after ``timeout`` seconds without any."""
@@ -94,11 +107,16 @@ class SerialTransport(Transport):
                 if time.monotonic() >= end:
                     return b""
         except (serial.SerialException, OSError) as error:
-            raise DeviceUnavailableError(f"serial port {self.name} is lost: {error}") from None
+            raise DeviceLostError(f"serial port {self.name} is lost: {error}") from None
 
     def seconds(self, count: int) -> float:
         """How long ``count`` bytes of ten bits take."""
         return 10 * count / self.baud
+
+    def reconnect(self) -> None:
+        """Open the port again."""
+        self._port.close()
+        self._port = self._open()
 
     def close(self) -> None:
         """Give the port back."""

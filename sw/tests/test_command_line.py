@@ -80,7 +80,7 @@ def test_compile_info_and_run_a_bundle(files, tmp_path):
     assert "random-nano" in sw("info", path).stdout and "preset:         micro" in sw("info", "golden:micro").stdout
     assert sw("classify", files / "a.mkv", "--bundle", path, "--device", "golden:micro", "--verify").exit_code == 0
     wrong = sw("classify", files / "a.mkv", "--bundle", path, "--device", "golden:small")
-    assert wrong.exit_code == 2 and "was compiled for config 'micro'" in wrong.stderr
+    assert wrong.exit_code == 3 and "was compiled for config 'micro'" in wrong.stderr
     with_model = ("classify", files / "a.mkv", "--bundle", path, "--device", "golden:micro", "--verify", "--model")
     assert sw(*with_model, files / "m.safetensors").exit_code == 0
     other = sw(*with_model, "golden/weights/svformer_nano.safetensors")
@@ -88,12 +88,14 @@ def test_compile_info_and_run_a_bundle(files, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [
-    ("classify", "a.mkv", "--device", "golden:none"), ("classify", "a.mkv", "--device", "moon"),
-    ("classify", "a.mkv", "--device", "sim:small?stall=1000"), ("classify", "a.mkv", "--picture", "x.txt"),
-    ("classify", "a.mkv", "--model", "none"),
-    ("classify", "a.mkv", "--bundle", "none"), ("classify", "a.mkv", "b.mkv", "--picture", "x.png"), ("compile", "none"),
+    ("classify", "a.mkv", "--picture", "x.txt"),
+    ("classify", "a.mkv", "--model", "none", "--device", "golden:small"),
+    ("classify", "a.mkv", "--bundle", "none", "--device", "golden:small"),
+    ("classify", "a.mkv", "b.mkv", "--picture", "x.png"), ("compile", "none"),
     ("compile", "a.mkv"), ("compile", "m.safetensors", "--preset", "none"), ("info", "none"), ("info", "m.safetensors"),
-    ("info", "golden:none"), ("compile", "broken"), ("compile", "m.safetensors", "--out", "a.mkv/x"),
+    ("compile", "broken"), ("load", "none", "--device", "null:small"), ("program", "a.mkv", "--board", "none"),
+    ("program", "none.bit", "--board", "ulx3s-85f"), ("program", "a.mkv", "--board", "ulx3s-85f"),
+    ("compile", "m.safetensors", "--out", "a.mkv/x"),
 ])
 def test_mistakes(files, arguments, monkeypatch):
     monkeypatch.chdir(files)
@@ -102,6 +104,21 @@ def test_mistakes(files, arguments, monkeypatch):
     assert result.exit_code == 2 and result.stderr.startswith("error: ") and "Traceback" not in result.output, result.output
 
 
+@pytest.mark.parametrize("arguments", [
+    ("classify", "a.mkv", "--device", "golden:none"), ("classify", "a.mkv", "--device", "moon"), ("info", "golden:none"),
+    ("classify", "a.mkv", "--device", "sim:small?stall=1000"), ("info", "udp://10.0.0.1"), ("link-test", "golden:small"),
+    ("stream", "a.mkv", "--device", "serial:///dev/nothing"), ("bench", "--device", "moon"), ("verify", "a.mkv", "--device", ""),
+    ("load", "m.bundle", "--device", "golden:base"),
+])
+def test_devices_that_cannot_be_used(files, arguments, monkeypatch):
+    monkeypatch.chdir(files)
+    assert sw("compile", "m.safetensors", "--out", "m.bundle").exit_code == 0
+    result = sw(*arguments)
+    assert result.exit_code == 3 and result.stderr.startswith("error: ") and "Traceback" not in result.output, result.output
+
+
 def test_doctor():
     result = sw("doctor")
     assert "verilator" in result.stdout and "g++" in result.stdout
+    found = {x["tool"]: x for x in json.loads(sw("doctor", "--json").stdout)}
+    assert found["openFPGALoader"]["optional"] and not found["g++"]["optional"]

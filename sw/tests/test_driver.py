@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from golden.integer import network
 from golden.spec.config import BASE, SMALL
@@ -65,6 +67,10 @@ def test_progress_and_figures(driver, tiny, clip):
     assert works(driver, tiny, clip) and seen[-1][0] == seen[-1][1]
     assert result.label == tiny.model.classes[result.index] and result.scores.sum() == pytest.approx(1)
     assert result.sops > 0 and result.cycles == 0 and result.tensors == {}
+    steps = driver.pipeline.bundle.manifest.programs["run"].steps
+    assert [x["layer"] for x in result.records] == list(range(len(steps) - 1))
+    adds = sum(x["adds"] for x, step in zip(result.records, steps, strict=False) if step.layer == "local.dw")
+    assert result.layers["local.dw"].adds == adds > 0
 
 
 def test_a_device_that_is_something_else(bundle):
@@ -91,7 +97,9 @@ def test_a_device_that_never_answers(bundle, clip):
     device.registers[REGISTERS["STATUS"].address] = BUSY
     driver = Driver(device, timeout=0.2)
     driver.load(bundle)
-    with pytest.raises(DeviceTimeoutError, match=r"did not finish within 0.2 s; it was in layer 'input'"):
+    with pytest.raises(DeviceTimeoutError, match=(
+            r"did not finish within 0.2 s; it was in layer 'input' \(descriptor 0, load\): "
+            r"no read data \(RVALID\) come for its input; 0 beats of memory read, 0 written, 0 cycles")):
         driver.run(clip)
     assert device.written[-1] == (REGISTERS["CONTROL"].address, ABORT)
 
@@ -130,13 +138,22 @@ def test_memory_errors(driver, bundle, tiny, clip, kind, segment, code, layer):
 
 def test_a_memory_that_stops_answering(driver, tiny, clip):
     driver.device.fault("silent")
-    with pytest.raises(RunError, match=r"error 4 .*no progress"):
+    with pytest.raises(RunError, match=r"error 4 .*no progress.*RVALID"):
         driver.run(clip)
     driver.watchdog, driver.timeout = 0, 0.2
     with pytest.raises(DeviceTimeoutError):
         driver.run(clip)
     driver.device.fault("none")
     assert works(driver, tiny, clip)
+
+
+def test_a_run_that_is_interrupted(driver, tiny, clip):
+    def interrupt(done, total, layer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(clip, interrupt)
+    assert not driver.counters()["status"] & BUSY and works(driver, tiny, clip)
 
 
 def test_wrong_clips(driver, clip):
@@ -147,11 +164,11 @@ def test_wrong_clips(driver, clip):
         Driver(driver.device).run(clip)
 
 
-def test_missing_statistics_are_noticed(driver, clip, monkeypatch):
+def test_missing_statistics_are_noticed(driver, bundle, clip, monkeypatch):
     read = driver.device.read_memory
-    base = Driver._segments(driver._bundle, driver._bundle.manifest.programs["run"])[3]
+    size_of_all = (len(bundle.manifest.programs["run"].steps) - 1) * STATISTICS_BYTES
     monkeypatch.setattr(driver.device, "read_memory",
-                        lambda address, size: b"\xff" * size if address == base else read(address, size))
+                        lambda address, size: b"\xff" * size if size == size_of_all else read(address, size))
     with pytest.raises(DeviceError, match="no statistics record for layer 'input'"):
         driver.run(clip)
     assert STATISTICS_BYTES == 64
@@ -181,6 +198,15 @@ def test_devices_that_are_not_there(uri, message, tmp_path, monkeypatch):
     monkeypatch.setenv("TANDEM_BUILD", str(tmp_path))
     with pytest.raises(DeviceUnavailableError, match=message):
         open_device(uri)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["golden:", "null:", "sim:", "udp:", "", "Golden:"]), st.text(max_size=9), st.text("?&=sed1 ", max_size=9))
+def test_any_text_is_a_device_or_refused(kind, name, query):
+    try:
+        open_device(f"{kind}{name}?{query}").close()
+    except DeviceUnavailableError as error:
+        assert str(error)
 
 
 def test_a_shared_object_that_is_none(tmp_path, monkeypatch):

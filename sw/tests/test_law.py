@@ -8,6 +8,7 @@ import pytest
 import sw
 
 FOLDER = Path(sw.__path__[0])
+READERS = ("golden.data.events", "golden.data.files", "golden.data.video")  #: of clips; NumPy and PyAV only
 FILES = [path for path in FOLDER.rglob("*.py") if "tests" not in path.parts]
 
 
@@ -22,7 +23,7 @@ def test_imports(path):
             parts = name.split(".")
             assert parts[0] not in ("torch", "amaranth", "hw", "sim", "cocotb", "brevitas"), f"{path} imports {name}"
             if parts[0] == "golden":
-                shared = parts[1] in ("spec", "encoding") or name.startswith("golden.data.files")
+                shared = parts[1] in ("spec", "encoding") or name.startswith(READERS)
                 assert shared or (parts[1] == "integer" and path.name == "golden.py"), f"{path} imports {name}"
             if parts[0] == "matplotlib":
                 assert path.name == "picture.py", f"{path} imports {name}"

@@ -17,6 +17,8 @@ def test_spikes(shape, word, planes, seed):
     x = np.random.default_rng(seed).integers(0, 1 << planes, shape, np.uint8)
     data = packing.pack_spikes(x, word, planes)
     assert np.array_equal(packing.unpack_spikes(data, shape, word, planes), x)
+    other = packing.pack_spikes((1 << planes) - 1 - x, word, planes)
+    assert np.array_equal(packing.pack_spikes(x, word, planes, other), data)
     t, h, w, c = (n - 1 for n in shape)
     words = -(-shape[3] // word)
     position = ((h * shape[2] + w) * shape[0] + t) * planes + planes - 1

@@ -11,7 +11,7 @@ from golden.spec.link import Status
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.link import Site
 from hw.link.machine import LinkMachine
-from sw.device.base import Device, DeviceUnavailableError
+from sw.device.base import Device, DeviceLostError, DeviceUnavailableError
 from sw.device.golden import GoldenDevice
 from sw.link.transport import Transport
 
@@ -84,7 +84,7 @@ class TwinBoard(Transport):
     def send(self, data: bytes) -> None:
         """The board takes the bytes, and answers at once."""
         if self.gone:
-            raise DeviceUnavailableError("twin is lost")
+            raise DeviceLostError("twin is lost")
         self.to_board += self._spoil(data)
         whole = self.to_board.rfind(0) + 1
         line, self.to_board = self.to_board[:whole], self.to_board[whole:]
@@ -102,6 +102,11 @@ class TwinBoard(Transport):
     def seconds(self, count: int) -> float:
         """No time at all."""
         return 0.0
+
+    def reconnect(self) -> None:
+        """The port is there again, unless it is gone for good."""
+        if self.gone:
+            raise DeviceUnavailableError("twin cannot be opened")
 
     def close(self) -> None:
         """See `Transport`."""

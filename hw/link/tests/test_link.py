@@ -9,7 +9,7 @@ import pytest
 
 from golden.spec import link as protocol
 from golden.spec.config import BASE, SMALL, Config
-from golden.spec.link import ANSWER, DATA_BYTES, FRAME_BYTES, Kind, Status
+from golden.spec.link import ANSWER, DATA_BYTES, FRAME_BYTES, SPARSE_BYTES, Kind, Status
 from hw.link.link import Link
 from hw.link.tests.bench import BAD_REGISTER, SITE, World, answers, number, request, run
 from hw.tests.bench import Memory, new_rng
@@ -43,7 +43,7 @@ def test_every_request(stall: float) -> None:
     found = compare(line, rng, stall, irq=True)
     assert [(x[1], x[2]) for x in found] == [(100 + i, Status.OK) for i in range(10)]
     identity = protocol.unpack(protocol.IDENTITY, found[0][3])
-    assert identity == {"protocol": 1, "align": 4, "data_bytes": DATA_BYTES, "clock": 20_000, "memory": 1 << 16,
+    assert identity == {"protocol": protocol.VERSION, "align": 4, "data_bytes": DATA_BYTES, "clock": 20_000, "memory": 1 << 16,
                         "digest": SMALL.digest, "build": "0123456789abcdef", "board": "bench"}
     assert found[2][3] == bytes(4) + words + bytes(4)
     assert [x[3] for x in found[3:8]] == [b"", number(0xDEADBEEF), b"\0\1\2", b"", b"\1"]
@@ -71,6 +71,29 @@ def test_wide_memory() -> None:
     assert found[0][3][1] == 8 and found[2][3] == bytes(8) + words + bytes(8)
 
 
+@pytest.mark.parametrize("config", [SMALL, BASE], ids=lambda x: x.name)
+def test_sparse_writes(config: Config) -> None:
+    """Groups of 8 bytes, the last one shorter; nothing but zeros; too few bytes, and too many; as long as they may be."""
+    rng = new_rng()
+    words = bytes(rng.choice([0, 0, 0, x]) for x in rng.randbytes(40))
+    packed = b"".join(
+        bytes([sum((x != 0) << i for i, x in enumerate(part))]) + bytes(x for x in part if x)
+        for part in (words[i:i + 8] for i in range(0, len(words), 8)))
+    assert protocol.unpack_sparse(packed, 40) == words
+    bodies = [
+        number(64) + number(40, 2) + packed, number(128) + number(40, 2) + packed + b"more",
+        number(192) + number(40, 2) + packed[:-3],
+        number(64) + number(24, 2) + packed[:8], number(256) + number(8, 2), number(0) + number(SPARSE_BYTES, 2) + b"\1x\x80y",
+        number(512) + number(376, 2) + b"\xff" + (b"12345678\xff" * 49)[:DATA_BYTES - 3],
+    ]
+    line = IDENTIFY + b"".join(request(Kind.WRITE_SPARSE, 101 + i, body) for i, body in enumerate(bodies))
+    line += request(Kind.WRITE_SPARSE, 101 + len(bodies), number(0) + number(8, 2) + b"\x81az")
+    line += request(Kind.READ_MEMORY, 102 + len(bodies), number(0) + number(16, 2))
+    found = compare(line, rng, 0.2, config=config)
+    assert [x[2] for x in found] == [Status.OK] * (len(bodies) + 3)
+    assert found[-1][3] == b"a" + bytes(6) + b"z" + bytes(7) + b"y"
+
+
 def test_refusals() -> None:
     """What the board does not do: nothing is written, and the next request is taken."""
     rng = new_rng()
@@ -78,10 +101,11 @@ def test_refusals() -> None:
     refused = [
         (b"\2\3\0", Status.DAMAGED), (b"\7\1\0", Status.DAMAGED),  # shorter than any frame, and a broken one
         (unfinished(request(Kind.WRITE_MEMORY, 101, bytes(8))), Status.DAMAGED),
-        (request(8, 101), Status.UNKNOWN), (request(0, 101), Status.UNKNOWN), (request(0x7F, 101, b"abc"), Status.UNKNOWN),
+        (request(9, 101), Status.UNKNOWN), (request(0, 101), Status.UNKNOWN), (request(0x7F, 101, b"abc"), Status.UNKNOWN),
         (request(Kind.IDENTIFY, 101, b"x"), Status.LENGTH), (request(Kind.READ_REGISTER, 101, bytes(3)), Status.LENGTH),
         (request(Kind.WRITE_REGISTER, 101, bytes(7)), Status.LENGTH), (request(Kind.WRITE_MEMORY, 101, bytes(3)), Status.LENGTH),
         (request(Kind.ECHO, 101, bytes(DATA_BYTES + 1)), Status.LENGTH), (request(Kind.WAIT, 101, bytes(1)), Status.LENGTH),
+        (request(Kind.WRITE_SPARSE, 101, bytes(5)), Status.LENGTH),
         (request(Kind.WRITE_MEMORY, 101, bytes(DATA_BYTES + 4 + 1)), Status.DAMAGED),  # too long a frame
         (request(Kind.WRITE_MEMORY, 102, bytes(8)), Status.SEQUENCE), (request(Kind.WRITE_MEMORY, 99, bytes(8)), Status.SEQUENCE),
         (request(Kind.WRITE_MEMORY, 100, bytes(8)), Status.SEQUENCE),  # number of the last one, but not its bytes
@@ -91,6 +115,9 @@ def test_refusals() -> None:
         (Kind.WRITE_MEMORY, number(size - 4) + bytes(8)), (Kind.WRITE_MEMORY, number(size) + bytes(4)),
         (Kind.WRITE_MEMORY, number((1 << 32) - 4) + bytes(8)), (Kind.READ_MEMORY, number(0) + number(0, 2)),
         (Kind.READ_MEMORY, number(0) + number(DATA_BYTES + 4, 2)), (Kind.READ_MEMORY, number(1) + number(4, 2)),
+        (Kind.WRITE_SPARSE, number(0) + number(0, 2)), (Kind.WRITE_SPARSE, number(0) + number(6, 2) + b"\0"),
+        (Kind.WRITE_SPARSE, number(2) + number(4, 2) + b"\0"), (Kind.WRITE_SPARSE, number(0) + number(SPARSE_BYTES + 4, 2)),
+        (Kind.WRITE_SPARSE, number(size - 4) + number(8, 2)), (Kind.WRITE_SPARSE, number(0) + number((1 << 16) - 4, 2)),
         (Kind.READ_REGISTER, number(1 << 8)), (Kind.WRITE_REGISTER, number(1 << 31) + number(1)),
     ]
     line = IDENTIFY + b"".join(x for x, _ in refused)
@@ -206,6 +233,8 @@ def test_fuzz(case: int) -> None:
                 request(Kind.WRITE_REGISTER, sequence, number(rng.randrange(256)) + rng.randbytes(4)),
                 request(Kind.READ_REGISTER, sequence, number(rng.randrange(256))),
                 request(Kind.ECHO, sequence, rng.randbytes(rng.randrange(30))),
+                request(Kind.WRITE_SPARSE, sequence,
+                        address + number(4 * rng.randrange(24), 2) + rng.randbytes(rng.randrange(70))),
                 request(Kind.IDENTIFY, sequence), request(Kind.WAIT, sequence, number(1, 2)),
                 request(rng.randrange(256), sequence, rng.randbytes(rng.randrange(12))),
             ]))

@@ -142,7 +142,7 @@ def test_link_test(board):
     plain = CliRunner().invoke(app, ["link-test", board.uri])
     assert plain.exit_code == 0 and "27 right" in plain.stdout and "0 repeated" in plain.stdout
     refused = CliRunner().invoke(app, ["link-test", "golden:small"])
-    assert refused.exit_code == 2 and "no line to test" in refused.stderr
+    assert refused.exit_code == 3 and "no line to test" in refused.stderr
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -59,13 +61,14 @@ class Core(wiring.Component):
     -----
     lanewise : Signal(), in
     entries : Array of stream of entry_layout, in
-        One per slot, always ready: the sender looks at ``room``.
+        One per slot, always ready: the sender looks at ``room``. In lanewise mode one slot at most has ``bits`` in a cycle, and
+        those without an entry have none beside one that has.
     room : Signal(), out
         Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
     weights : WeightRead, out
     result : stream of sum_layout, out
     adds : Signal(), out
-        Rows (broadcast) or lanes (lanewise) added in this cycle.
+        Rows added in this cycle (broadcast), or lanes that an entry that came in this cycle adds to (lanewise).
     states : Signal(state_layout), out
         What each slot did two cycles ago, a bit for each that does so.
     """
@@ -110,12 +113,18 @@ class Core(wiring.Component):
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
             added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], states)
-        m.d.sync += [self.adds.eq(sum(added)), self.states.eq(states)]
+        # Of the lanes of an entry there is one count, not one for each slot: it is large.
+        gates = Signal(c.lanes)
+        with m.If(Cat(x.valid for x in self.entries).any()):
+            m.d.sync += gates.eq(reduce(or_, (x.payload.bits[:c.lanes] for x in self.entries)))
+        with m.Else():
+            m.d.sync += gates.eq(0)
+        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(gates), sum(added))), self.states.eq(states)]
         return m
 
     def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value,
                states: data.View) -> list[Value]:
-        """The pipeline of slots that share accumulators; rows or lanes that each slot adds."""
+        """The pipeline of slots that share accumulators; whether each slot adds a row."""
         c = self.config
 
         def signal(shape: object, name: str, **more: object) -> Signal:
@@ -142,30 +151,31 @@ class Core(wiring.Component):
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(after)]
             m.d.sync += complete.eq(after[2].over)
 
-            # Stage 1: the rows are read. Stage 2: they wait in registers, lanes that do not add being 0: memory is slow.
-            terms: list[list[Value]] = [[] for _ in range(c.lanes)]
+            # Stage 1: the rows are read. Stage 2: they wait in registers: memory is slow.
+            rows, gates = [], []
             for i, x in slots:
                 gate, top = Signal(c.lanes, name=f"gate{i}"), Signal(name=f"top{i}")
-                m.d.sync += [gate.eq(x.gate & x.emit.replicate(c.lanes)), top.eq(x.top)]
-                for lane in range(c.lanes):
-                    term = Signal(signed(c.w_bits + 1), name=f"term{i}_{lane}")
-                    weight = self.weights.data[i].word_select(lane, c.w_bits)
-                    m.d.sync += term.eq(Cat(weight, weight[-1] & top) & gate[lane].replicate(c.w_bits + 1))
-                    terms[lane].append(term)
-                rows = Signal(range(c.lanes + 1), name=f"rows{i}")
-                m.d.comb += rows.eq(Mux(self.lanewise, sum(gate), gate[0]))
-                added.append(rows)
+                gate2, sign = Signal(c.lanes, name=f"gate2_{i}"), Signal(c.lanes, name=f"sign{i}")
+                row = Signal(data.ArrayLayout(c.w_bits, c.lanes), name=f"row{i}")
+                m.d.sync += [
+                    gate.eq(x.gate & x.emit.replicate(c.lanes)), top.eq(x.top), gate2.eq(gate), row.eq(self.weights.data[i]),
+                    sign.eq(Mux(top, self.weights.data[i][c.w_bits - 1::c.w_bits], 0)),
+                ]
+                rows.append([Cat(row[lane], sign[lane]).as_signed() for lane in range(c.lanes)])
+                gates.append(gate2)
+                added.append(gate[0] & ~stall)
 
             # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
             # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
             keep = signal(1, "keep")
             m.d.sync += keep.eq(~after[2].over)
-            for lane, parts in enumerate(terms):
+            for lane in range(c.lanes):
                 total = signal(signed(c.w_bits + 1 + clog2(c.sharing)), f"sum{lane}")
                 acc = signal(signed(c.sum_bits), f"acc{lane}")
                 m.submodules[f"adder{number}_{lane}"] = adder = Adder(c.sum_bits, c.sum_bits, len(total))
                 m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keep), adder.use_b.eq(1)]
-                m.d.sync += [total.eq(sum(parts)), acc.eq(adder.sum)]
+                m.d.sync += acc.eq(adder.sum)
+                self._sum(m, f"{number}_{lane}", total, [row[lane] for row in rows], [gate[lane] for gate in gates])
                 with m.If(complete):
                     m.d.sync += self.result.payload.sums[number][lane].eq(acc)
             with m.If(complete):
@@ -173,6 +183,21 @@ class Core(wiring.Component):
                 if number == 0:
                     m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
         return added
+
+    def _sum(self, m: Module, name: str, total: Signal, terms: Sequence[Value], gates: Sequence[Value]) -> None:
+        """``total``: of the terms whose gates are open. Two need no tables besides the carry cells, for that none is open is
+        the register's to know.
+        """
+        if len(terms) == 2:
+            m.submodules[f"sum{name}"] = pair = Adder(len(total), len(terms[0]), len(terms[1]))
+            m.d.comb += [pair.a.eq(terms[0]), pair.b.eq(terms[1]), pair.use_a.eq(gates[0]), pair.use_b.eq(gates[1])]
+            value: Value = pair.sum
+        else:
+            value = sum((Mux(gate, term, 0) for gate, term in zip(gates, terms, strict=True)), start=Const(0))
+        with m.If(Cat(gates).any()):
+            m.d.sync += total.eq(value)
+        with m.Else():
+            m.d.sync += total.eq(0)
 
     @staticmethod
     def model(config: Config, entries: Sequence[Sequence[Mapping[str, int]]], weights: Sequence[Sequence[int]],

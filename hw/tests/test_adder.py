@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment, Module, Mux
+from amaranth.hdl import Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,9 +34,8 @@ class Twins(wiring.Component):
         for name, device in (("plain", None), ("cells", DEVICES["lfe5u-25f"])):
             adder = Adder(BITS, A_BITS, B_BITS, invert=self.invert)
             m.submodules[name] = Fragment.get(adder, device)
-            double = self.use_a & ~self.use_b if not self.invert else 0
             m.d.comb += [
-                adder.a.eq(self.a), adder.b.eq(Mux(double, -1, self.b)), adder.use_a.eq(self.use_a), adder.use_b.eq(~double),
+                adder.a.eq(self.a), adder.b.eq(self.b), adder.use_a.eq(self.use_a), adder.use_b.eq(self.use_b | ~self.use_a),
             ]
             sums.append(adder.sum)
         m.d.comb += self.same.eq(sums[0] == sums[1])

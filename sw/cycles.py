@@ -196,8 +196,8 @@ def _structure(config: Config, d: Mapping[str, int], counts: NDArray[np.uint16],
 def _recovery(config: Config, d: Mapping[str, int]) -> int:
     """Cycles without a beat after each result, because the membranes are made by the slow way (hw/lif.py)."""
     levels = config.levels_max > 1
-    slow = (config.any_leak and d["leak"] % 8) or (levels and d["soft"] and d["levels"] != 1)
-    way = 1 + 2 * (levels or config.any_leak) + 2 * (levels and config.any_leak)
+    slow = config.any_neuron and (d["leak"] % 8 or (levels and d["soft"] and d["levels"] != 1))
+    way = 5 if levels else 3
     return max(way - config.beats, 0) if slow else 0
 
 

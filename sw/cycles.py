@@ -76,7 +76,7 @@ def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:
     blocks = -(-d["bank_tokens"] // loads)
     load = words * words * blocks * (2 + 2 * loads)
     count = blocks * (width + 1) * words * groups_per_word
-    write = groups * (2 + width * (d["slices"] + 2) + 3 * config.beats)
+    write = groups * (4 + width * (d["slices"] + 2) + 2 * config.beats)
     return 1 + load + count + 4 + write + 1
 
 

@@ -14,7 +14,7 @@ from hw.top import Accelerator
 from hw.verilog import to_verilog
 
 #: The chip that each preset is made for.
-HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f"}
+HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
 
 
 def main() -> None:

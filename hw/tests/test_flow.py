@@ -76,6 +76,13 @@ def test_copies_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert report["synthesis"]["cells"]["TRELLIS_FF"] == 3 * 2 + 3
 
 
+def test_tables_of_six_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For comparison with what is published of other chips."""
+    monkeypatch.setattr(pnr, "Accelerator", Counter)
+    report = pnr.place_and_route(SMALL, DEVICES["xc7"], tmp_path, megahertz=100, seed=1, route=False)["synthesis"]
+    assert report["cells"]["FDRE"] == 8 and 4 <= report["luts"] <= 16
+
+
 def test_nothing_runs_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pnr, "Accelerator", Counter)
     first = pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1, route=False)

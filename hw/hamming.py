@@ -14,6 +14,7 @@ from golden.spec.config import Config, clog2
 from hw.adder import Adder
 from hw.bus import SpikeRead, Unit, WeightWrite, descriptor_layout, param_read, param_write
 from hw.mux_adder import MuxAdder
+from hw.near import near
 
 
 class Hamming(wiring.Component):
@@ -86,13 +87,13 @@ class Hamming(wiring.Component):
             m.d.sync += v.eq(Cat(v, fresh)[c.cores * c.word:])
 
         # Counting: 1 column of K; 2 popcounts, and A is read; 3 both arrive, memory is slow; 4 their sum is written.
-        counting, running, begins = Signal(), Signal(3), Signal(3)  # bit i: in stage i + 1; a row of A that begins anew
+        counting, running, begins = Signal(), Signal(3), Signal(2)  # bit i: in stage i + 1; a row of A that begins anew
         at = Signal(range(depth))  # of A, while rows are made
         count_addr = [Signal(range(depth), name=f"count_addr{i}") for i in range(1, 4)]
-        column = Signal(c.ham_tokens)
+        columns = near(m, Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens)), c.lanes, "column")
         sub1 = Signal.like(sub)
         m.d.sync += [
-            column.eq(Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens))), sub1.eq(sub),
+            sub1.eq(sub),
             count_addr[0].eq((row << clog2(max_groups)) + group), running.eq(Cat(counting, running)),
             begins.eq(Cat(first_block, begins)),
         ]
@@ -103,6 +104,7 @@ class Hamming(wiring.Component):
         ]
         with m.If(running[0]):
             m.d.comb += count_read.en.eq(1)
+        goes_on = near(m, ~begins[1], c.lanes, "goes_on")
         lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], c.lanes) if groups_per_word > 1 else v[n]
                       for n in range(c.ham_tokens)]
         for lane in range(c.lanes):
@@ -110,18 +112,20 @@ class Hamming(wiring.Component):
             old3 = Signal(c.count_bits, name=f"old{lane}")
             m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
             m.d.sync += [
-                pop2.eq(sum(lanes_of_v[n][lane] & column[n] for n in range(c.ham_tokens))), pop3.eq(pop2),
+                pop2.eq(sum(lanes_of_v[n][lane] & columns[lane][n] for n in range(c.ham_tokens))), pop3.eq(pop2),
                 old3.eq(count_read.data.word_select(lane, c.count_bits)),
             ]
             m.d.comb += [
-                add.a.eq(old3), add.b.eq(pop3), add.use_a.eq(~begins[2]), add.use_b.eq(1),
+                add.a.eq(old3), add.b.eq(pop3), add.use_a.eq(goes_on[lane]), add.use_b.eq(1),
                 count_write.data.word_select(lane, c.count_bits).eq(add.sum),
             ]
 
         # Writing. A row's weights are 4A + 2 + 2 * ~s, or, to be read two bits further up, 4A + 2; of another head 0. They
         # are made in one cycle and shifted by a slice in each that follows, by the same adder: what else it adds is 0 then.
         weight_bits = c.count_bits + 3
-        keep_s, keep_a, making, take, add_m = Signal(), Signal(), Signal(), Signal(c.beats), Signal()
+        keep_s, keep_a, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(c.beats), Signal()
+        making, adding = (near(m, signal, c.lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
+        takes = [near(m, will_take[b], c.neuron_lanes, f"take{b}") for b in range(c.beats)]
         biases, nibbles = [], []
         for lane in range(c.lanes):
             data_ = count_read.data.word_select(lane, c.count_bits)
@@ -137,7 +141,7 @@ class Hamming(wiring.Component):
                 m.d.sync += [term.eq(Cat(Const(2, 2), data_)), minus.eq(~d.dot)]
             with m.Else():
                 m.d.sync += [term.eq(0), minus.eq(0)]
-            with m.If(making):
+            with m.If(making[lane]):
                 m.d.sync += weight.eq(add.sum)
             with m.Else():
                 m.d.sync += weight.eq(0)
@@ -145,13 +149,14 @@ class Hamming(wiring.Component):
 
             # The bias less all M of its lane: M is half a weight; what is kept is ~bias, which M is added to.
             at_beat, at_lane = divmod(lane, c.neuron_lanes)
+            take = takes[at_beat][at_lane]
             bias = Signal(signed(24), name=f"not_bias{lane}")
             m.submodules[f"bias{lane}"] = less = MuxAdder(24, 24, weight_bits - 1, 24, invert=True)
             m.d.comb += [
-                less.a.eq(self.params.data.word_select(at_lane, 32)), less.use_a.eq(take[at_beat]), less.c.eq(bias),
+                less.a.eq(self.params.data.word_select(at_lane, 32)), less.use_a.eq(take), less.c.eq(bias),
                 less.b.eq(weight >> 1),
             ]
-            with m.If(take[at_beat] | add_m):
+            with m.If(take | adding[lane]):
                 m.d.sync += bias.eq(less.sum)
             biases.append(~bias)
         slice_ = Signal(2)
@@ -235,7 +240,7 @@ class Hamming(wiring.Component):
                     m.next = "BIAS"
             with m.State("BIAS"):
                 m.d.sync += [beat.eq(beat + 1), at.eq((c.head_max << clog2(max_groups)) + group)]
-                m.d.comb += [self.params.en.eq(beat != c.beats), take.eq(Mux(beat == 0, 0, 1 << beat_before))]
+                m.d.comb += [self.params.en.eq(beat != c.beats), will_take.eq(1 << beat)]
                 with m.If(beat == c.beats):
                     m.d.sync += beat.eq(0)
                     m.next = "SUMS"
@@ -247,15 +252,15 @@ class Hamming(wiring.Component):
                 m.d.comb += [count_read.en.eq(1), keep_s.eq(1)]
                 m.next = "ROW"
             with m.State("ROW"):  # row i of A is here
-                m.d.comb += keep_a.eq(1)
+                m.d.comb += [keep_a.eq(1), will_make.eq(1)]
                 m.d.sync += at.eq(at + max_groups)
                 m.next = "MAKE"
             with m.State("MAKE"):
-                m.d.comb += making.eq(1)
+                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot)]
                 m.d.sync += [slice_.eq(0), slice_row.eq(group_row)]
                 m.next = "SLICE"
             with m.State("SLICE"):  # the next row of A is read meanwhile
-                m.d.comb += [making.eq(1), self.weights.en.eq(1), count_read.en.eq(slice_ == 0), add_m.eq((slice_ == 0) & ~d.dot)]
+                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(slice_ != (d.slices - 1)[:2])]
                 m.d.sync += [slice_.eq(slice_ + 1), slice_row.eq(slice_row + d.slice_words)]
                 with m.If(slice_ == (d.slices - 1)[:2]):
                     m.d.sync += row.eq(row + 1)

@@ -182,8 +182,8 @@ BASE = Config(
     spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=16, head_max=128,
     sharing=2, sum_bits=12, acc_bits=22, count_bits=12, levels_max=7,
 )
-#: The array of ``base`` with as much memory as an LFE5U-85F has besides the weights' (docs/decisions/006-area-and-clock.md).
-BASE_85F = replace(BASE, name="base-85f", spike_words=1536, u_beats=512)
+#: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
+BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8)
 PRESETS = {c.name: c for c in (MICRO, SMALL, BASE, BASE_85F)}
 
 

@@ -14,7 +14,7 @@ from hw.top import Accelerator
 from hw.verilog import to_verilog
 
 #: The chip that each preset is made for.
-HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f"}
+HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
     pnr.add_argument("--mhz", type=float, default=100.0, help="clock to aim at (100)")
     pnr.add_argument("--seed", type=int, default=1, help="of the placer (1)")
     pnr.add_argument("--synthesis-only", action="store_true", help="no place and route")
+    pnr.add_argument("--lut6", action="store_true", help="instead, count 6-input tables, as other chips have them (synth_xilinx)")
     for command in (verilog, pnr):
         command.add_argument("--preset", choices=PRESETS, default="small")
     arguments = parser.parse_args()
@@ -36,11 +37,11 @@ def main() -> None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(to_verilog(Accelerator(config), "accelerator"), encoding="utf-8")
         return
-    name = arguments.device or HOMES[config.name]
+    name = "xc7" if arguments.lut6 else arguments.device or HOMES[config.name]
     folder = Path("build", config.name, "pnr", name)
     try:
         report = place_and_route(config, DEVICES[name], folder, megahertz=arguments.mhz, seed=arguments.seed,
-                                 route=not arguments.synthesis_only)
+                                 route=not (arguments.synthesis_only or arguments.lut6))
     except ToolError as error:
         sys.exit(f"error: {error}")
     show(report)

@@ -1,4 +1,4 @@
-"""An adder that can leave out an operand, or double one, at no cost where a carry cell has inputs to spare."""
+"""An adder that can leave out an operand, at no cost where a carry cell has inputs to spare."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from hw.ecp5 import is_ecp5
 
 
 class Adder(wiring.Component):
-    """``a + b`` with ``use_a`` and ``use_b``, ``b`` with ``use_b`` alone, ``2 * a`` with ``use_a`` alone; combinational.
+    """``a + b``, or one of them alone; combinational.
 
     On ECP5 the choice fits into the carry cell CCU2C: its 4-input table says where a carry propagates, and, with both
-    choices 0, which never happens here, where one is generated. That is one function of a and b for all three:
+    choices 0, which therefore must not be asked for, where one is generated. That is one function of a and b for all three:
 
-    ===========  =====  =====  ==========  ==================================================
+    ===========  =====  =====  ==========  ==========================================================
     result       use_a  use_b  propagates  generates
-    ===========  =====  =====  ==========  ==================================================
+    ===========  =====  =====  ==========  ==========================================================
     ``a + b``      1      1    ``a ^ b``   ``a & b``
     ``b``          0      1    ``b``       ``a & b``: only looked at where b is 0, so never
-    ``2 * a``      1      0    never       a, which is ``a & b`` as all bits of b are 1
-    ===========  =====  =====  ==========  ==================================================
+    ``a``          1      0    ``a``       ``a & b``: only looked at where a is 0, so never
+    ===========  =====  =====  ==========  ==========================================================
 
     Parameters
     ----------
     bits, a_bits, b_bits : int
         Widths of the result, which wraps, and of the operands.
     invert : bool
-        Take ``~a`` for ``a``; then ``use_b`` must be 1.
+        Take ``~a`` for ``a``.
 
     Ports
     -----
     a, b : Signal(signed(...)), in
-        ``b`` must be -1 while only ``use_a``, unless ``a`` is 0.
     use_a, use_b : Signal(), in
-        At least one.
+        At least one is 1, or else ``sum`` is anything.
     sum : Signal(signed(bits)), out
     """
 
-    TABLE = 0x6C08  #: propagates, by use_b, use_a, b, a from the highest index bit down; the lowest four: generates
-    INVERTED = 0x9C04  #: the same for ``~a``
+    TABLE = 0x6CA8  #: propagates, by use_b, use_a, b, a from the highest index bit down; the lowest four: generates
+    INVERTED = 0x9C54  #: the same for ``~a``
 
     def __init__(self, bits: int, a_bits: int, b_bits: int, invert: bool = False) -> None:
         self.bits, self.invert = bits, invert
@@ -52,7 +51,7 @@ class Adder(wiring.Component):
         m = Module()
         if not is_ecp5(platform):
             operand = ~self.a if self.invert else self.a
-            m.d.comb += self.sum.eq(Mux(self.use_b, Mux(self.use_a, operand, 0) + self.b, self.a << 1))
+            m.d.comb += self.sum.eq(Mux(self.use_a, operand, 0) + Mux(self.use_b, self.b, 0))
             return m
         cells = -(-self.bits // 2)
         table = self.INVERTED if self.invert else self.TABLE

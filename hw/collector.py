@@ -15,6 +15,7 @@ from golden.spec.config import Config, clog2
 from hw.bus import descriptor_layout, lasts
 from hw.core import Sums, sum_layout, wrap
 from hw.mux_adder import MuxAdder
+from hw.near import near
 
 
 def place_layout(config: Config) -> data.StructLayout:
@@ -108,26 +109,31 @@ class Collector(wiring.Component):
         ]
         with m.If(take):
             m.d.sync += second.eq(halves & ~second)
+        next_turn, next_rounds = Signal.like(turn), Signal(2)
+        m.d.comb += next_turn.eq(turn)
+        m.d.sync += turn.eq(next_turn)
         with m.If(over):
-            m.d.sync += [turn.eq(Cat(turn[-1], turn[:-1])), beat.eq(beat + 1)]
+            m.d.comb += next_turn.eq(Cat(turn[-1], turn[:-1]))
+            m.d.sync += beat.eq(beat + 1)
             with m.If(last_beat):
                 m.d.sync += [beat.eq(0), core.eq(Mux(last_core, 0, core + 1))]
 
         # What h becomes before this round: 0, or shifted by 0, 1 or 4.
         rounds = Signal(2)  # of zeros, still to come
         before = Signal(_BEFORE)
-        m.d.comb += silent.eq(rounds != 0)
+        m.d.comb += [silent.eq(rounds != 0), next_rounds.eq(rounds)]
+        m.d.sync += rounds.eq(next_rounds)
         with m.If(over & last_beat & last_core):
             with m.If(silent):
-                m.d.sync += rounds.eq(rounds - 1)
+                m.d.comb += next_rounds.eq(rounds - 1)
             with m.Else():
-                m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end),
-                             rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))]
+                m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end)]
+                m.d.comb += next_rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))
 
         final = self._walk(m, busy, over, end, core, beat, second, at_last)
         m.d.sync += [self.place.valid.eq(take & end), self.place.final.eq(over & final)]
         self._wait(m, hold, over & end, core, last_beat)
-        self._add(m, turn & (~silent).replicate(len(turn)), take & ~second, before)
+        self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
         return m
 
     def _walk(self, m: Module, busy: Signal, over: Value, end: Value, core: Value, beat: Value, second: Value,
@@ -197,37 +203,41 @@ class Collector(wiring.Component):
             reasons.append(resting != 0)
         m.d.comb += hold.eq(reduce(or_, reasons, 0))
 
-    def _add(self, m: Module, turn: Value, take: Value, before: data.View) -> None:
-        """The way of the sums; ``turn`` has a bit for each core and beat."""
+    def _add(self, m: Module, next_turn: Value, take: Value, before: data.View) -> None:
+        """The way of the sums; ``next_turn`` has a bit for each core and beat, in the cycle before it is its turn."""
         c = self.config
         groups = range(c.issue // c.sharing)
         beats = data.ArrayLayout(data.ArrayLayout(signed(c.sum_bits), c.neuron_lanes), len(groups))
 
         # Stage 0 -> 1: the sums whose turn it is, all others 0.
         gated = []
-        for gate, (i, at) in zip(turn, product(range(c.cores), range(c.beats)), strict=True):
+        for number, (i, at) in enumerate(product(range(c.cores), range(c.beats))):
             sums = Signal(beats, name=f"gated{i}_{at}")
-            for g in groups:
-                whole = self.results[i].payload.sums[g].as_value()
-                m.d.sync += sums[g].eq(Mux(gate, whole.word_select(at, c.neuron_lanes * c.sum_bits), 0))
+            gates = near(m, next_turn[number], c.neuron_lanes, f"gate{number}")
+            for g, lane in product(groups, range(c.neuron_lanes)):
+                mine = self.results[i].payload.sums[g][at * c.neuron_lanes + lane]
+                with m.If(gates[lane]):
+                    m.d.sync += sums[g][lane].eq(mine)
+                with m.Else():
+                    m.d.sync += sums[g][lane].eq(0)
             gated.append(sums)
-        take1, take2, before1, before2 = Signal(), Signal(), Signal(_BEFORE), Signal(_BEFORE)
-        m.d.sync += [take1.eq(take), take2.eq(take1), before1.eq(before), before2.eq(before1)]
+        take1, before1 = Signal(), Signal(_BEFORE)
+        m.d.sync += [take1.eq(take), before1.eq(before)]
+        taken = near(m, take1, c.neuron_lanes, "take")
+        keep, one, four = (near(m, before1[name], c.neuron_lanes, name) for name in ("keep", "one", "four"))
 
         # Stage 1 -> 2: their sum. Stage 2 -> 3: h, which is at the end of the line, moves on to its beginning.
-        line = [Signal(self.accs.shape(), name=f"h{i}") for i in range(len(turn))]
+        line = [Signal(self.accs.shape(), name=f"h{i}") for i in range(len(next_turn))]
         for lane in range(c.neuron_lanes):
             parts = [reduce(or_, (sums[g][lane] for sums in gated)) for g in groups]
             total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}")
             m.submodules[f"add{lane}"] = add = MuxAdder(c.acc_bits, c.acc_bits, len(total), c.acc_bits)
             h = line[-1][lane]
             m.d.sync += total.eq(sum(parts))
-            m.d.comb += [add.a.eq(h << 4), add.use_a.eq(before2.four), add.b.eq(total),
-                         add.c.eq(Mux(before2.keep, Mux(before2.one, h << 1, h), 0))]
-            with m.If(take2):
-                m.d.sync += line[0][lane].eq(add.sum)
-        with m.If(take2):
-            m.d.sync += [late.eq(early) for early, late in pairwise(line)]
+            m.d.comb += [add.a.eq(h << 4), add.use_a.eq(four[lane]), add.b.eq(total),
+                         add.c.eq(Mux(keep[lane], Mux(one[lane], h << 1, h), 0))]
+            with m.If(taken[lane]):
+                m.d.sync += [line[0][lane].eq(add.sum), *(late[lane].eq(early[lane]) for early, late in pairwise(line))]
         m.d.comb += self.accs.eq(line[0])
 
     @staticmethod

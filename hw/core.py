@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -14,6 +16,7 @@ from golden.spec.config import Config, clog2
 from golden.spec.registers import SLOT_STATES
 from hw.adder import Adder
 from hw.decoder import Decoder
+from hw.near import near
 from hw.queue import Queue
 from hw.walker import Walker, entry_layout
 from hw.weight_banks import WeightRead
@@ -59,13 +62,14 @@ class Core(wiring.Component):
     -----
     lanewise : Signal(), in
     entries : Array of stream of entry_layout, in
-        One per slot, always ready: the sender looks at ``room``.
+        One per slot, always ready: the sender looks at ``room``. In lanewise mode one slot at most has ``bits`` in a cycle, and
+        those without an entry have none beside one that has.
     room : Signal(), out
         Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
     weights : WeightRead, out
     result : stream of sum_layout, out
     adds : Signal(), out
-        Rows (broadcast) or lanes (lanewise) added in this cycle.
+        Rows added in this cycle (broadcast), or lanes that an entry that came in this cycle adds to (lanewise).
     states : Signal(state_layout), out
         What each slot did two cycles ago, a bit for each that does so.
     """
@@ -104,27 +108,43 @@ class Core(wiring.Component):
         states = Signal(state_layout(c))
         here = Signal(c.issue // c.sharing)  # groups whose sums wait
         m.d.comb += self.result.valid.eq(here.all())
-        with m.If(self.result.valid & self.result.ready):
-            m.d.sync += here.eq(0)
         added = []
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
             added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], states)
-        m.d.sync += [self.adds.eq(sum(added)), self.states.eq(states)]
+        # Of the lanes of an entry there is one count, not one for each slot: it is large.
+        gates = Signal(c.lanes)
+        with m.If(Cat(x.valid for x in self.entries).any()):
+            m.d.sync += gates.eq(reduce(or_, (x.payload.bits[:c.lanes] for x in self.entries)))
+        with m.Else():
+            m.d.sync += gates.eq(0)
+        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(gates), sum(added))), self.states.eq(states)]
         return m
 
     def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value,
                states: data.View) -> list[Value]:
-        """The pipeline of slots that share accumulators; rows or lanes that each slot adds."""
+        """The pipeline of slots that share accumulators; whether each slot adds a row."""
         c = self.config
 
         def signal(shape: object, name: str, **more: object) -> Signal:
             return Signal(shape, name=f"{name}_{number}", **more)
 
         # The pipeline stands still while complete sums find those before still waiting, be they just taken: who takes them
-        # decides late in the cycle.
-        complete, stall, release = signal(1, "complete"), signal(1, "stall"), signal(1, "release")
-        m.d.comb += [stall.eq(complete & here), release.eq(Cat(x.barrier for _, x in slots).all())]
+        # decides late in the cycle. What steers all lanes is known a cycle before, and made in as many registers.
+        complete, release, next_complete, next_here, keep, next_keep = (
+            signal(1, name) for name in ("complete", "release", "next_complete", "next_here", "keep", "next_keep"))
+        stalls = near(m, next_complete & next_here, c.lanes, f"stall{number}")
+        moves = near(m, next_complete & ~next_here, c.lanes, f"move{number}")
+        keeps = near(m, next_keep, c.lanes, f"keep{number}")
+        stall, move = stalls[0], moves[0]
+        follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
+        after = [signal(follows, f"after{stage}") for stage in range(1, 5)]
+        m.d.comb += [
+            release.eq(Cat(x.barrier for _, x in slots).all()), next_complete.eq(Mux(stall, complete, after[2].over)),
+            next_here.eq(move | (here & ~(self.result.valid & self.result.ready))),
+            next_keep.eq(Mux(stall, keep, ~after[2].over)),
+        ]
+        m.d.sync += [complete.eq(next_complete), here.eq(next_here), keep.eq(next_keep)]
         for i, x in slots:
             m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i])]
             m.d.sync += [
@@ -132,47 +152,63 @@ class Core(wiring.Component):
                 states.weights[i].eq(~stall & self.weights.taken[i] & x.full),
                 states.imbalance[i].eq(~stall & ~self.weights.taken[i] & x.full & ~x.emit),
             ]
-
-        follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
-        after = [signal(follows, f"after{stage}") for stage in range(1, 5)]
-        added = []
         with m.If(~stall):
             first = slots[0][1]
             m.d.sync += [after[0].over.eq(release), after[0].shift.eq(first.shift), after[0].end.eq(first.end)]
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(after)]
-            m.d.sync += complete.eq(after[2].over)
+        with m.If(move & (number == 0)):
+            m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
 
-            # Stage 1: the rows are read. Stage 2: they wait in registers, lanes that do not add being 0: memory is slow.
-            terms: list[list[Value]] = [[] for _ in range(c.lanes)]
-            for i, x in slots:
-                gate, top = Signal(c.lanes, name=f"gate{i}"), Signal(name=f"top{i}")
-                m.d.sync += [gate.eq(x.gate & x.emit.replicate(c.lanes)), top.eq(x.top)]
-                for lane in range(c.lanes):
-                    term = Signal(signed(c.w_bits + 1), name=f"term{i}_{lane}")
-                    weight = self.weights.data[i].word_select(lane, c.w_bits)
-                    m.d.sync += term.eq(Cat(weight, weight[-1] & top) & gate[lane].replicate(c.w_bits + 1))
-                    terms[lane].append(term)
-                rows = Signal(range(c.lanes + 1), name=f"rows{i}")
-                m.d.comb += rows.eq(Mux(self.lanewise, sum(gate), gate[0]))
-                added.append(rows)
+        # Stage 1: the rows are read. Stage 2: they wait in registers: memory is slow.
+        rows, gates = [], []
+        for i, x in slots:
+            gate, top = Signal(c.lanes, name=f"gate{i}"), Signal(name=f"top{i}")
+            gate2 = Signal(c.lanes, name=f"gate2_{i}")
+            with m.If(~stall):
+                m.d.sync += top.eq(x.top)
+            row = [Signal(signed(c.w_bits + 1), name=f"row{i}_{lane}", reset_less=True) for lane in range(c.lanes)]
+            for lane in range(c.lanes):
+                weight, sign = self.weights.data[i].word_select(lane, c.w_bits), row[lane][-1]
+                with m.If(~stalls[lane]):
+                    m.d.sync += [
+                        gate[lane].eq(x.gate[lane] & x.emit), gate2[lane].eq(gate[lane]), row[lane][:-1].eq(weight),
+                        sign.eq(weight[-1]),
+                    ]
+                with m.If(~stalls[lane] & ~top):
+                    m.d.sync += sign.eq(0)
+            rows.append(row)
+            gates.append(gate2)
 
-            # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
-            # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
-            keep = signal(1, "keep")
-            m.d.sync += keep.eq(~after[2].over)
-            for lane, parts in enumerate(terms):
-                total = signal(signed(c.w_bits + 1 + clog2(c.sharing)), f"sum{lane}")
-                acc = signal(signed(c.sum_bits), f"acc{lane}")
-                m.submodules[f"adder{number}_{lane}"] = adder = Adder(c.sum_bits, c.sum_bits, len(total))
-                m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keep), adder.use_b.eq(1)]
-                m.d.sync += [total.eq(sum(parts)), acc.eq(adder.sum)]
-                with m.If(complete):
-                    m.d.sync += self.result.payload.sums[number][lane].eq(acc)
-            with m.If(complete):
-                m.d.sync += here.eq(1)
-                if number == 0:
-                    m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
-        return added
+        # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
+        # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
+        for lane in range(c.lanes):
+            acc = signal(signed(c.sum_bits), f"acc{lane}", reset_less=True)
+            total = self._sum(m, f"{number}_{lane}", [row[lane] for row in rows], [gate[lane] for gate in gates], stalls[lane])
+            m.submodules[f"adder{number}_{lane}"] = adder = Adder(c.sum_bits, c.sum_bits, len(total))
+            m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keeps[lane]), adder.use_b.eq(1)]
+            with m.If(~stalls[lane]):
+                m.d.sync += acc.eq(adder.sum)
+            with m.If(moves[lane]):
+                m.d.sync += self.result.payload.sums[number][lane].eq(acc)
+        return [gate[0] & ~stall for gate in gates]
+
+    def _sum(self, m: Module, name: str, terms: Sequence[Value], gates: Sequence[Value], stall: Value) -> Signal:
+        """The register with the sum of the terms whose gates are open. Two need no tables besides the carry cells, for that
+        none is open is the register's to know.
+        """
+        c = self.config
+        total = Signal(signed(c.w_bits + 1 + clog2(c.sharing)), name=f"sum{name}")
+        if len(terms) == 2:
+            m.submodules[f"sum{name}"] = pair = Adder(len(total), len(terms[0]), len(terms[1]))
+            m.d.comb += [pair.a.eq(terms[0]), pair.b.eq(terms[1]), pair.use_a.eq(gates[0]), pair.use_b.eq(gates[1])]
+            value: Value = pair.sum
+        else:
+            value = sum((Mux(gate, term, 0) for gate, term in zip(gates, terms, strict=True)), start=Const(0))
+        with m.If(~stall):
+            m.d.sync += total.eq(value)
+        with m.If(~stall & ~Cat(gates).any()):
+            m.d.sync += total.eq(0)
+        return total
 
     @staticmethod
     def model(config: Config, entries: Sequence[Sequence[Mapping[str, int]]], weights: Sequence[Sequence[int]],

@@ -69,7 +69,7 @@ class Widen(wiring.Component):
 
 
 class Narrow(wiring.Component):
-    """Cuts wide items in narrow ones: one narrow item per cycle and one cycle more for each wide one (ratio 1: wires).
+    """Cuts wide items in narrow ones, one a cycle; combinational, as who sends a wide item holds it until all of it is taken.
 
     With ``short_bits``, items whose upper bits do not count can be sent.
 
@@ -101,16 +101,15 @@ class Narrow(wiring.Component):
                 self.wide.ready.eq(self.narrow.ready),
             ]
             return m
-        items = Signal(wide)
-        left = Signal(range(wide // narrow + 1))
+        count = Signal(range(max(wide // narrow, 2)))
+        last = Signal()
         m.d.comb += [
-            self.narrow.payload.eq(items[:narrow]), self.narrow.valid.eq(left != 0),
-            self.wide.ready.eq(left == 0),
+            last.eq(count == Mux(self.short, short // narrow - 1, wide // narrow - 1)),
+            self.narrow.payload.eq(self.wide.payload.word_select(count, narrow)), self.narrow.valid.eq(self.wide.valid),
+            self.wide.ready.eq(self.narrow.ready & last),
         ]
-        with m.If(self.wide.valid & self.wide.ready):
-            m.d.sync += [items.eq(self.wide.payload), left.eq(Mux(self.short, short // narrow, wide // narrow))]
-        with m.Elif(self.narrow.valid & self.narrow.ready):
-            m.d.sync += [items.eq(items >> narrow), left.eq(left - 1)]
+        with m.If(self.narrow.valid & self.narrow.ready):
+            m.d.sync += count.eq(Mux(last, 0, count + 1))
         return m
 
     @staticmethod

@@ -12,7 +12,9 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.adder import Adder
-from hw.bus import SpikeRead, Unit, WeightWrite, descriptor_layout, param_read, param_write, parameter_layout
+from hw.bus import SpikeRead, Unit, WeightWrite, descriptor_layout, param_read, param_write
+from hw.mux_adder import MuxAdder
+from hw.near import near
 
 
 class Hamming(wiring.Component):
@@ -22,7 +24,7 @@ class Hamming(wiring.Component):
     cycles; then each cycle takes one K channel against one lane group of V: ``lanes * ham_tokens`` AND bits. An
     imaginary K channel of ones comes first and counts s. Writing: for each lane group, row by row, one slice a cycle.
     Cycles: ``(words of K) * (words of V) * blocks * (2*ham_tokens/cores + 2 + (channels + 1) * groups)`` and
-    ``groups * (width * (slices + 2) + 3 * beats + 2)``, and a few.
+    ``groups * (width * (slices + 2) + 2 * beats + 4)``, and a few.
 
     Ports
     -----
@@ -85,13 +87,13 @@ class Hamming(wiring.Component):
             m.d.sync += v.eq(Cat(v, fresh)[c.cores * c.word:])
 
         # Counting: 1 column of K; 2 popcounts, and A is read; 3 both arrive, memory is slow; 4 their sum is written.
-        counting, running, begins = Signal(), Signal(3), Signal(3)  # bit i: in stage i + 1; a row of A that begins anew
+        counting, running, begins = Signal(), Signal(3), Signal(2)  # bit i: in stage i + 1; a row of A that begins anew
         at = Signal(range(depth))  # of A, while rows are made
         count_addr = [Signal(range(depth), name=f"count_addr{i}") for i in range(1, 4)]
-        column = Signal(c.ham_tokens)
+        columns = near(m, Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens)), c.lanes, "column")
         sub1 = Signal.like(sub)
         m.d.sync += [
-            column.eq(Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens))), sub1.eq(sub),
+            sub1.eq(sub),
             count_addr[0].eq((row << clog2(max_groups)) + group), running.eq(Cat(counting, running)),
             begins.eq(Cat(first_block, begins)),
         ]
@@ -102,6 +104,7 @@ class Hamming(wiring.Component):
         ]
         with m.If(running[0]):
             m.d.comb += count_read.en.eq(1)
+        goes_on = near(m, ~begins[1], c.lanes, "goes_on")
         lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], c.lanes) if groups_per_word > 1 else v[n]
                       for n in range(c.ham_tokens)]
         for lane in range(c.lanes):
@@ -109,34 +112,53 @@ class Hamming(wiring.Component):
             old3 = Signal(c.count_bits, name=f"old{lane}")
             m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
             m.d.sync += [
-                pop2.eq(sum(lanes_of_v[n][lane] & column[n] for n in range(c.ham_tokens))), pop3.eq(pop2),
+                pop2.eq(sum(lanes_of_v[n][lane] & columns[lane][n] for n in range(c.ham_tokens))), pop3.eq(pop2),
                 old3.eq(count_read.data.word_select(lane, c.count_bits)),
             ]
             m.d.comb += [
-                add.a.eq(old3), add.b.eq(pop3), add.use_a.eq(~begins[2]), add.use_b.eq(1),
+                add.a.eq(old3), add.b.eq(pop3), add.use_a.eq(goes_on[lane]), add.use_b.eq(1),
                 count_write.data.word_select(lane, c.count_bits).eq(add.sum),
             ]
 
-        # Writing. A row's weights are 2M = (4A + 2) + 2 * ~s.
-        weight_bits, sum_bits = c.count_bits + 2, c.count_bits + clog2(c.head_max) + 1
-        weights = [Signal(signed(weight_bits), name=f"w{lane}") for lane in range(c.lanes)]
-        sums = [Signal(signed(sum_bits), name=f"sum{lane}") for lane in range(c.lanes)]
-        keep_s, keep_a, make = Signal(), Signal(), Signal()
+        # Writing. A row's weights are 4A + 2 + 2 * ~s, or, to be read two bits further up, 4A + 2; of another head 0. They
+        # are made in one cycle and shifted by a slice in each that follows, by the same adder: what else it adds is 0 then.
+        weight_bits = c.count_bits + 3
+        keep_s, keep_a, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(c.beats), Signal()
+        making, adding = (near(m, signal, c.lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
+        takes = [near(m, will_take[b], c.neuron_lanes, f"take{b}") for b in range(c.beats)]
+        biases, nibbles = [], []
         for lane in range(c.lanes):
             data_ = count_read.data.word_select(lane, c.count_bits)
             s, term, minus = (Signal(c.count_bits, name=f"s{lane}"), Signal(weight_bits, name=f"term{lane}"),
                               Signal(name=f"minus{lane}"))
+            weight = Signal(signed(weight_bits), name=f"weight{lane}")
             same_head = (((group << lane_shift) + lane) ^ row)[:8] & d.head_mask == 0
-            m.submodules[f"weight{lane}"] = add = Adder(weight_bits, weight_bits, weight_bits, invert=True)
-            m.d.comb += [
-                add.a.eq(Cat(Const(1, 1), s)), add.b.eq(term), add.use_a.eq(minus), add.use_b.eq(1),
-            ]
+            m.submodules[f"weight{lane}"] = add = MuxAdder(weight_bits, weight_bits, weight_bits, weight_bits, invert=True)
+            m.d.comb += [add.a.eq(Cat(Const(1, 1), s)), add.use_a.eq(minus), add.b.eq(term), add.c.eq(weight >> c.w_bits)]
             with m.If(keep_s):
                 m.d.sync += s.eq(data_)
-            with m.If(keep_a):
-                m.d.sync += [term.eq(Mux(same_head, Mux(d.dot, data_, Cat(Const(2, 2), data_)), 0)), minus.eq(same_head & ~d.dot)]
-            with m.If(make):
-                m.d.sync += weights[lane].eq(add.sum)
+            with m.If(keep_a & same_head):
+                m.d.sync += [term.eq(Cat(Const(2, 2), data_)), minus.eq(~d.dot)]
+            with m.Else():
+                m.d.sync += [term.eq(0), minus.eq(0)]
+            with m.If(making[lane]):
+                m.d.sync += weight.eq(add.sum)
+            with m.Else():
+                m.d.sync += weight.eq(0)
+            nibbles.append(Mux(d.dot, weight[2:], weight)[:c.w_bits])
+
+            # The bias less all M of its lane: M is half a weight; what is kept is ~bias, which M is added to.
+            at_beat, at_lane = divmod(lane, c.neuron_lanes)
+            take = takes[at_beat][at_lane]
+            bias = Signal(signed(24), name=f"not_bias{lane}")
+            m.submodules[f"bias{lane}"] = less = MuxAdder(24, 24, weight_bits - 1, 24, invert=True)
+            m.d.comb += [
+                less.a.eq(self.params.data.word_select(at_lane, 32)), less.use_a.eq(take), less.c.eq(bias),
+                less.b.eq(weight >> 1),
+            ]
+            with m.If(take | adding[lane]):
+                m.d.sync += bias.eq(less.sum)
+            biases.append(~bias)
         slice_ = Signal(2)
         slice_row = Signal(len(self.weights.row))  # word row of (group, slice), before the row's own word
         group_row = Signal(len(self.weights.row))
@@ -146,23 +168,23 @@ class Hamming(wiring.Component):
             self.weights.bank.eq(position[:clog2(c.issue)]),
             self.weights.row.eq(d.weight_base + ((slice_row + (position >> clog2(c.word))) << clog2(c.rows_per_word))
                                 + position[clog2(c.issue):clog2(c.word)]),
-            self.weights.data.eq(Cat(Cat(w, w[-1].replicate(4 * c.w_bits - weight_bits)).word_select(slice_, c.w_bits)
-                                     for w in weights)),
+            self.weights.data.eq(Cat(nibbles)),
         ]
-        beat = Signal(range(max(c.beats, 2)))
-        param_addr = Signal(len(self.params.addr))
+
+        # Parameters: in the cycle after a beat is read its biases are kept, or written.
+        beat, beat_before = Signal(range(c.beats + 1)), Signal(range(max(c.beats, 2)))
+        param_addr, write_back = Signal(len(self.params.addr)), Signal()
         m.d.comb += [
-            param_addr.eq(d.param_base + (group << clog2(c.beats)) + beat), self.params.addr.eq(param_addr),
-            self.param_write.addr.eq(param_addr),
+            param_addr.eq(d.param_base + (group << clog2(c.beats))), self.params.addr.eq(param_addr + beat),
+            beat_before.eq(beat - 1), self.param_write.addr.eq(param_addr + beat_before),
+            self.param_write.en.eq(write_back & (beat != 0)),
         ]
-        beat_sums = Cat(sums).word_select(beat[:clog2(c.beats)], c.neuron_lanes * sum_bits) if c.beats > 1 else Cat(sums)
-        keep_param = Signal()
         for i in range(c.neuron_lanes):
-            param = Signal(parameter_layout(), name=f"param{i}")
-            with m.If(keep_param):
-                m.d.sync += param.eq(self.params.data.word_select(i, 32))
-            bias = (param.bias - beat_sums.word_select(i, sum_bits).as_signed())[:24]
-            m.d.comb += self.param_write.data.word_select(i, 32).eq(Cat(bias, param.as_value()[24:]))
+            beats = Signal(data.ArrayLayout(24, c.beats), name=f"beats{i}")
+            m.d.comb += [
+                beats.eq(Cat(biases[i::c.neuron_lanes])),
+                self.param_write.data.word_select(i, 32).eq(Cat(beats[beat_before], self.params.data.word_select(i, 32)[24:])),
+            ]
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -214,49 +236,44 @@ class Hamming(wiring.Component):
                                         m.d.sync += [group.eq(0), group_row.eq(0)]
                                         m.next = "DRAIN"
             with m.State("DRAIN"):  # the last counts are written
-                m.d.sync += at.eq((c.head_max << clog2(max_groups)) + group)
                 with m.If(running == 0):
+                    m.next = "BIAS"
+            with m.State("BIAS"):
+                m.d.sync += [beat.eq(beat + 1), at.eq((c.head_max << clog2(max_groups)) + group)]
+                m.d.comb += [self.params.en.eq(beat != c.beats), will_take.eq(1 << beat)]
+                with m.If(beat == c.beats):
+                    m.d.sync += beat.eq(0)
                     m.next = "SUMS"
             with m.State("SUMS"):  # read s of the lane group
                 m.d.comb += count_read.en.eq(1)
                 m.d.sync += [row.eq(0), at.eq(group)]
-                m.d.sync += [x.eq(0) for x in sums]
                 m.next = "KEEP-SUMS"
             with m.State("KEEP-SUMS"):
                 m.d.comb += [count_read.en.eq(1), keep_s.eq(1)]
                 m.next = "ROW"
             with m.State("ROW"):  # row i of A is here
-                m.d.comb += keep_a.eq(1)
+                m.d.comb += [keep_a.eq(1), will_make.eq(1)]
                 m.d.sync += at.eq(at + max_groups)
                 m.next = "MAKE"
             with m.State("MAKE"):
-                m.d.comb += make.eq(1)
+                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot)]
                 m.d.sync += [slice_.eq(0), slice_row.eq(group_row)]
                 m.next = "SLICE"
             with m.State("SLICE"):  # the next row of A is read meanwhile
-                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0)]
+                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(slice_ != (d.slices - 1)[:2])]
                 m.d.sync += [slice_.eq(slice_ + 1), slice_row.eq(slice_row + d.slice_words)]
-                with m.If((slice_ == 0) & ~d.dot):
-                    m.d.sync += [x.eq(x + (w >> 1)) for x, w in zip(sums, weights, strict=True)]
                 with m.If(slice_ == (d.slices - 1)[:2]):
                     m.d.sync += row.eq(row + 1)
                     m.next = "ROW"
                     with m.If(row == d.width - 1):
-                        m.d.sync += [beat.eq(0), group_row.eq(slice_row + d.slice_words)]
-                        m.next = "BIAS"
-            with m.State("BIAS"):
-                m.d.comb += self.params.en.eq(1)
-                m.next = "KEEP-BIAS"
-            with m.State("KEEP-BIAS"):
-                m.d.comb += keep_param.eq(1)
-                m.next = "WRITE-BIAS"
-            with m.State("WRITE-BIAS"):
-                m.d.comb += self.param_write.en.eq(1)
+                        m.d.sync += group_row.eq(slice_row + d.slice_words)
+                        m.next = "WRITE"
+            with m.State("WRITE"):  # the rest of a parameter stays, so that it is read again
+                m.d.comb += [self.params.en.eq(beat != c.beats), write_back.eq(1)]
                 m.d.sync += beat.eq(beat + 1)
-                m.next = "BIAS"
-                with m.If(beat == c.beats - 1):
-                    m.d.sync += [group.eq(group + 1), at.eq((c.head_max << clog2(max_groups)) + group + 1)]
-                    m.next = "SUMS"
+                with m.If(beat == c.beats):
+                    m.d.sync += [beat.eq(0), group.eq(group + 1)]
+                    m.next = "BIAS"
                     with m.If(group == (d.width >> lane_shift) - 1):
                         m.next = "DONE"
             with m.State("DONE"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from operator import or_
+from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,15 +16,7 @@ from golden.spec.config import Config, clog2
 from hw.bus import descriptor_layout
 from hw.core import wrap
 from hw.mux_adder import MuxAdder
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """What distances from theta are measured with where thresholds are a power of two apart; the same for all lanes."""
-
-    step: Signal
-    worth: Signal  #: the step where membranes lose it for each level of a spike, else 0
-    beyond: Signal  #: bits that stand for more steps than a spike counts
+from hw.near import near
 
 
 class Lif(wiring.Component):
@@ -32,15 +24,15 @@ class Lif(wiring.Component):
 
     h = ((v * leak) >> 4) + x; s = number of k < ``levels`` with h >= theta + k * step; then v = 0 if s, or with ``soft``
     v = h - s * step (h - theta where ``levels`` is 1). The leaks 0, 8 and 16 and all resets but the soft one of several
-    levels are done within a cycle, so that the next time step can follow at once. All else is ``slow``: the membrane is
-    written by a pipeline, and the next time step of the same neurons must come `recovery` cycles later. What a
-    machine can do of that, ``any_leak`` and ``levels_max`` of its configuration say.
+    levels are done within a cycle, so that the next time step can follow at once. All else is ``slow``, and only there with
+    ``any_neuron`` of the configuration: the membrane is written by a pipeline, and the next time step of the same
+    neurons must come `recovery` cycles later.
 
     Ports
     -----
     descriptor : Signal(descriptor_layout()), in
     valid : Signal(), in
-        Time step of a beat; ``x``, ``beat``, ``write`` and ``last`` belong to it.
+        Time step of a beat; ``beat``, ``write`` and ``last`` belong to it, and ``x`` of the next cycle.
     x : Signal(ArrayLayout(signed(x_bits), neuron_lanes)), in
     beat : Signal(range(beats)), in
     write : Signal(), in
@@ -48,7 +40,7 @@ class Lif(wiring.Component):
     last : Signal(), in
         The membranes are 0 afterwards.
     spikes : Signal(ArrayLayout(bits of levels_max, neuron_lanes)), out
-        `latency` cycles later.
+        `latency` cycles after ``x``.
     slow : Signal(), out
         The descriptor needs the slow way.
     """
@@ -58,7 +50,7 @@ class Lif(wiring.Component):
         self.spike_bits = clog2(config.levels_max + 1)
         levels = config.levels_max > 1
         self.latency = 2 if levels else 1
-        self.recovery = (2 if levels or config.any_leak else 0) + (2 if levels and config.any_leak else 0) + 1
+        self.recovery = (5 if levels else 3) if config.any_neuron else 1
         values = data.ArrayLayout(signed(config.x_bits), config.neuron_lanes)
         super().__init__({
             "descriptor": In(descriptor_layout()), "valid": In(1), "x": In(values), "beat": In(clog2(config.beats)),
@@ -69,18 +61,19 @@ class Lif(wiring.Component):
         m = Module()
         c, d = self.config, self.descriptor
 
-        # What the descriptor says, in registers that follow it one cycle behind.
-        whole, forget, odd_leak, many = Signal(), Signal(), Signal(), Signal()
+        # What the descriptor says, for each lane, in registers that follow it one cycle behind.
+        whole, forget, odd_leak, many = d.leak[4] | (d.leak[:3] != 0), d.leak == 0, d.leak[:3] != 0, d.soft & (d.levels != 1)
         minus_theta = Signal(signed(c.x_bits + 1))
-        m.d.sync += [
-            whole.eq(d.leak[4] | (d.leak[:3] != 0)), forget.eq(d.leak == 0), odd_leak.eq(d.leak[:3] != 0),
-            many.eq(d.soft & (d.levels != 1)), minus_theta.eq(-d.theta[:c.x_bits].as_signed()),
-        ]
-        m.d.comb += self.slow.eq((odd_leak & c.any_leak) | (many & (c.levels_max > 1)))
-
-        steps = _Steps(*(Signal(c.x_bits, name=name) for name in ("step", "worth", "beyond")))
-        m.d.sync += [steps.step.eq(1 << d.step_shift), steps.worth.eq(Mux(many, 1 << d.step_shift, 0)),
-                     steps.beyond.eq(-1 << self.spike_bits << d.step_shift)]
+        m.d.comb += [minus_theta.eq(-d.theta[:c.x_bits].as_signed()),
+                     self.slow.eq(c.any_neuron & (odd_leak | (many & (c.levels_max > 1))))]
+        said = {"whole": whole, "soft": d.soft, "minus_theta": minus_theta}
+        if c.levels_max > 1:  # where thresholds are a power of two apart: bits that stand for more steps than a spike counts
+            said |= {"levels": d.levels, "step_shift": d.step_shift, "beyond": (-1 << self.spike_bits << d.step_shift)[:c.x_bits]}
+        if c.any_neuron:
+            said |= {"leak": d.leak, "odd_leak": odd_leak, "many": many, "slow": self.slow,
+                     "worth": Mux(many, 1 << d.step_shift, 0)[:c.x_bits]}
+        copies = {name: near(m, value, c.neuron_lanes, name) for name, value in said.items()}
+        lanes = [SimpleNamespace(**{name: at[lane] for name, at in copies.items()}) for lane in range(c.neuron_lanes)]
 
         # The membranes, and when they are written: at once, or by the slow way.
         control = data.StructLayout({"en": 1, "last": 1, "beat": clog2(c.beats)})
@@ -88,36 +81,66 @@ class Lif(wiring.Component):
         m.d.comb += [stages[0].en.eq(self.valid & (self.write | self.last)), stages[0].last.eq(self.last),
                      stages[0].beat.eq(self.beat)]
         m.d.sync += [late.eq(early) for early, late in pairwise(stages)]
-        now, clear, update = Signal(control), Signal(c.beats), Signal(c.beats)
+        now = Signal(control)
         m.d.comb += now.eq(Mux(self.slow, stages[-1], stages[0]))
+        updates, clears, beats = [], [], near(m, self.beat, c.neuron_lanes, "beat")
         for b in range(c.beats):
-            m.d.comb += [update[b].eq(now.en & (now.beat == b)), clear[b].eq(update[b] & now.last | forget)]
+            mine = now.en & (now.beat == b)
+            updates.append(near(m, mine, c.neuron_lanes, f"update{b}"))
+            clears.append(near(m, mine & now.last | forget, c.neuron_lanes, f"clear{b}"))
         for lane in range(c.neuron_lanes):
+            at = lanes[lane]
             membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}") for b in range(c.beats)]
             v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}") for name in ("v", "h", "over"))
             after, kept = Signal(signed(c.x_bits), name=f"after{lane}"), Signal(signed(c.x_bits), name=f"kept{lane}")
             m.submodules[f"charge{lane}"] = charge = MuxAdder(c.x_bits, c.x_bits, c.x_bits, c.x_bits)
-            with m.Switch(self.beat):
+            with m.Switch(beats[lane]):
                 for b, membrane in enumerate(membranes):
                     with m.Case(b):
                         m.d.comb += v.eq(membrane)
             m.d.comb += [
-                charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(whole), charge.b.eq(self.x[lane]), h.eq(charge.sum),
-                over.eq(h + minus_theta), after.eq(Mux(over < 0, h, Mux(d.soft, over, 0))),
+                charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(at.whole), charge.b.eq(self.x[lane]), h.eq(charge.sum),
+                over.eq(h + at.minus_theta), after.eq(Mux(over < 0, h, Mux(at.soft, over, 0))),
             ]
-            slow_kept = self._slow(m, lane, h, over, after, many, odd_leak, steps)
-            m.d.comb += kept.eq(Mux(self.slow, slow_kept, after))
-            for b, membrane in enumerate(membranes):
-                with m.If(clear[b]):
+            self._fire(m, lane, over, at)
+            m.d.comb += kept.eq(Mux(at.slow, self._slow(m, lane, h, after, at), after) if c.any_neuron else after)
+            for clear, update, membrane in zip(clears, updates, membranes, strict=True):
+                with m.If(clear[lane]):
                     m.d.sync += membrane.eq(0)
-                with m.Elif(update[b]):
+                with m.Elif(update[lane]):
                     m.d.sync += membrane.eq(kept)
         return m
 
-    def _slow(self, m: Module, lane: int, h: Value, over: Value, after: Value, many: Value, odd_leak: Value,
-              steps: _Steps) -> Value:
-        """The way of a membrane through the stages where not all is done within a cycle; makes the spikes, too."""
-        c, d = self.config, self.descriptor
+    def _fire(self, m: Module, lane: int, over: Value, at: SimpleNamespace) -> None:
+        """A lane's spikes: how many steps lie between theta and h, and one more."""
+        c = self.config
+        if c.levels_max == 1:
+            m.d.sync += self.spikes[lane].eq(over >= 0)
+            return
+        over1 = Signal.like(over, name=f"over1_{lane}")
+        coarse = Signal(self.spike_bits + 3, name=f"coarse{lane}")  # steps, four times as many, and what is less
+        more, most = Signal(self.spike_bits, name=f"more{lane}"), Signal(name=f"most{lane}")
+        m.d.sync += over1.eq(over)
+        with m.Switch(at.step_shift[2:]):
+            for shift in range(0, c.x_bits, 4):
+                with m.Case(shift >> 2):
+                    m.d.comb += coarse.eq(over1[shift:-1])
+        with m.Switch(at.step_shift[:2]):
+            for shift in range(4):
+                with m.Case(shift):
+                    m.d.comb += more.eq(coarse[shift:])
+        m.d.comb += most.eq((over1[:-1] & at.beyond).any() | (more >= at.levels))
+        with m.If(over1 < 0):
+            m.d.sync += self.spikes[lane].eq(0)
+        with m.Else():
+            m.d.sync += self.spikes[lane].eq(Mux(most, at.levels, more + 1))
+
+    def _slow(self, m: Module, lane: int, h: Value, after: Value, at: SimpleNamespace) -> Value:
+        """The way of a membrane through the stages where not all is done within a cycle.
+
+        First h less what the spike is worth, then the leak.
+        """
+        c = self.config
 
         def later(value: Value, name: str) -> Signal:
             register = Signal.like(value, name=f"{name}_{lane}")
@@ -126,32 +149,21 @@ class Lif(wiring.Component):
 
         if c.levels_max == 1:
             v = later(after, "after1")
-            m.d.sync += self.spikes[lane].eq(over >= 0)
         else:
-            # how many steps, which are a power of two, lie between theta and h; then h less what the spike is worth
-            v1, over1 = later(Mux(many, h, after), "v1"), later(over, "over1")
-            more, worth = Signal(self.spike_bits, name=f"more{lane}"), Signal(c.x_bits, name=f"worth{lane}")
-            beyond = Signal(name=f"beyond{lane}")
-            m.d.comb += [more.eq(Cat((over1[i:-1] & steps.step).any() for i in range(self.spike_bits))),
-                         beyond.eq((over1[:-1] & steps.beyond).any() | (more >= d.levels))]
-            m.d.sync += self.spikes[lane].eq(Mux(over1 < 0, 0, Mux(beyond, d.levels, more + 1)))
-            m.d.comb += worth.eq(reduce(or_, (
-                steps.worth << i & self.spikes[lane][i].replicate(c.x_bits) for i in range(self.spike_bits))))
-            v = (later(v1, "v2") - worth)[:c.x_bits].as_signed()
-            if not c.any_leak:
-                return v
-            v = later(v, "v3")
-        if c.any_leak:
-            # (v * leak) >> 4, from the lowest bit of leak up; to round down after each bit is to round down once
-            part: Value = Mux(d.leak[0], v, 0)
-            for i in range(1, 4):
-                m.submodules[f"leak{i}_{lane}"] = add = MuxAdder(c.x_bits + 1, c.x_bits, c.x_bits, 1)
-                m.d.comb += [add.a.eq(v), add.b.eq(part >> 1), add.use_a.eq(d.leak[i])]
-                part = add.sum
-                if i == 2:
-                    part, v = later(part, "part"), later(v, "whole")
-            v = Mux(odd_leak, part >> 1, v) if c.levels_max > 1 else part >> 1
-        return v
+            v2 = later(later(Mux(at.many, h, after), "v1"), "v2")
+            lost = Signal(c.x_bits, name=f"lost{lane}")
+            m.d.comb += lost.eq(reduce(or_, (
+                at.worth << i & self.spikes[lane][i].replicate(c.x_bits) for i in range(self.spike_bits))))
+            v = later((v2 - lost)[:c.x_bits].as_signed(), "v3")
+        # (v * leak) >> 4, from the lowest bit of leak up; to round down after each bit is to round down once
+        part: Value = Mux(at.leak[0], v, 0)
+        for i in range(1, 4):
+            m.submodules[f"leak{i}_{lane}"] = add = MuxAdder(c.x_bits + 1, c.x_bits, c.x_bits, 1)
+            m.d.comb += [add.a.eq(v), add.b.eq(part >> 1), add.use_a.eq(at.leak[i])]
+            part = add.sum
+            if i == 2:
+                part, v = later(part, "part"), later(v, "whole")
+        return Mux(at.odd_leak, part >> 1, v) if c.levels_max > 1 else part >> 1
 
     @staticmethod
     def model(config: Config, d: Mapping[str, int], v: int, x: int) -> tuple[int, int]:

@@ -20,6 +20,8 @@ class MuxAdder(wiring.Component):
     ----------
     bits, a_bits, b_bits, c_bits : int
         Widths of the result, which wraps, and of the operands.
+    invert : bool
+        Take ``~a`` for ``a``.
 
     Ports
     -----
@@ -29,9 +31,10 @@ class MuxAdder(wiring.Component):
     """
 
     TABLE = 0x663C  #: propagates, by use_a, c, b, a from the highest index bit down; the lowest four: generates
+    INVERTED = 0x993C  #: the same for ``~a``
 
-    def __init__(self, bits: int, a_bits: int, b_bits: int, c_bits: int) -> None:
-        self.bits = bits
+    def __init__(self, bits: int, a_bits: int, b_bits: int, c_bits: int, invert: bool = False) -> None:
+        self.bits, self.invert = bits, invert
         super().__init__({
             "a": In(signed(a_bits)), "b": In(signed(b_bits)), "c": In(signed(c_bits)), "use_a": In(1), "sum": Out(signed(bits)),
         })
@@ -39,9 +42,11 @@ class MuxAdder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if not is_ecp5(platform):
-            m.d.comb += self.sum.eq(Mux(self.use_a, self.a, self.c) + self.b)
+            operand = ~self.a if self.invert else self.a
+            m.d.comb += self.sum.eq(Mux(self.use_a, operand, self.c) + self.b)
             return m
         cells = -(-self.bits // 2)
+        table = self.INVERTED if self.invert else self.TABLE
         a, b, c = (Signal(signed(2 * cells), name=f"{name}_") for name in "abc")
         result, carry = Signal(2 * cells), Signal(cells + 1)
         m.d.comb += [a.eq(self.a), b.eq(self.b), c.eq(self.c), self.sum.eq(result)]
@@ -52,5 +57,5 @@ class MuxAdder(wiring.Component):
                 connections |= {f"i_A{half}": a[bit], f"i_B{half}": b[bit], f"i_C{half}": c[bit], f"i_D{half}": self.use_a,
                                 f"o_S{half}": result[bit]}
             m.submodules[f"cell{cell}"] = Instance(
-                "CCU2C", p_INIT0=self.TABLE, p_INIT1=self.TABLE, p_INJECT1_0="NO", p_INJECT1_1="NO", **connections)
+                "CCU2C", p_INIT0=table, p_INIT1=table, p_INJECT1_0="NO", p_INJECT1_1="NO", **connections)
         return m

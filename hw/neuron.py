@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
@@ -16,6 +17,7 @@ from hw.collector import Collector, place_layout
 from hw.core import Sums, sum_layout, wrap
 from hw.lif import Lif
 from hw.mux_adder import MuxAdder
+from hw.near import near
 from hw.plane_writer import PlaneWriter
 
 
@@ -94,9 +96,15 @@ class Neuron(wiring.Component):
             self.u_read.addr.eq(Mux(d.partial, stages[1].u, stages[4].u)),
             self.u_read.en.eq(Mux(d.partial, stages[1].valid, stages[4].valid & d.residual)),
         ]
-        over = Cat(self._value(m, lane, stages, collector.accs[lane], lif.x[lane]) for lane in range(c.neuron_lanes))
-        m.d.comb += [lif.valid.eq(stages[8].valid), lif.beat.eq(stages[8].beat), lif.write.eq(stages[8].write),
-                     lif.last.eq(stages[8].last)]
+        say = {
+            "integrate": d.integrate, "partial": d.partial, "residual": d.residual, "limited": d.residual | d.u_write,
+            "alone": ~d.integrate | stages[2].first, "new": stages[2].valid & ~stages[2].second,
+        }
+        copies = {name: near(m, value, c.neuron_lanes, name) for name, value in say.items()}
+        lanes = [SimpleNamespace(**{name: at[lane] for name, at in copies.items()}) for lane in range(c.neuron_lanes)]
+        over = Cat(self._value(m, lane, stages, collector.accs[lane], lif.x[lane], at) for lane, at in enumerate(lanes))
+        m.d.comb += [lif.valid.eq(stages[7].valid), lif.beat.eq(stages[7].beat), lif.write.eq(stages[7].write),
+                     lif.last.eq(stages[7].last)]
         eighths = [Signal(range(9), name=f"saturated{i}") for i in range(0, c.neuron_lanes, 8)]
         for i, part in enumerate(eighths):
             m.d.sync += part.eq(Mux(stages[7].valid & stages[7].write, sum(over[8 * i:8 * i + 8]), 0))
@@ -116,12 +124,12 @@ class Neuron(wiring.Component):
         m.d.comb += self.done.eq(final[self.latency - 2])
         return m
 
-    def _value(self, m: Module, lane: int, stages: Mapping[int, data.View], acc: Value, x8: Value) -> Value:
+    def _value(self, m: Module, lane: int, stages: Mapping[int, data.View], acc: Value, x8: Value, at: SimpleNamespace) -> Value:
         """A lane's way from its accumulator at stage 3 to ``x8``; whether it saturates, at stage 7.
 
-        A register has the number of its stage.
+        A register has the number of its stage; ``at`` has what the descriptor and stage 3 say.
         """
-        c, d = self.config, self.descriptor
+        c = self.config
 
         def register(name: str, bits: int) -> Signal:
             return Signal(signed(bits), name=f"{name}_{lane}")
@@ -131,15 +139,15 @@ class Neuron(wiring.Component):
         bias3, shift3, shift4 = register("bias3", c.acc_bits), Signal(5, name=f"shift3_{lane}"), Signal(5, name=f"shift4_{lane}")
         m.d.comb += param.eq(self.params.data.word_select(lane, 32))
         u = self.u_read.data.word_select(lane, 16)[:c.u_bits].as_signed()
-        m.d.sync += [bias3.eq(Mux(d.partial, u, param.bias)),
-                     shift3.eq(Mux(d.integrate, Cat(Const(8, 4), stages[2].second), param.shift8))]
+        m.d.sync += [bias3.eq(Mux(at.partial, u, param.bias)),
+                     shift3.eq(Mux(at.integrate, Cat(Const(8, 4), stages[2].second), param.shift8))]
 
         # 3 -> 4: bias, or the sum of all time steps before, which waits in a line: the beats come in their order.
         sums = [register(f"biased{4 + i}", c.acc_bits + 1) for i in range(c.beats)]
         m.submodules[f"bias{lane}"] = bias = MuxAdder(c.acc_bits + 1, c.acc_bits, c.acc_bits, c.acc_bits + 1)
-        m.d.comb += [bias.a.eq(bias3), bias.b.eq(acc), bias.c.eq(sums[-1]), bias.use_a.eq(~d.integrate | stages[3].first)]
+        m.d.comb += [bias.a.eq(bias3), bias.b.eq(acc), bias.c.eq(sums[-1]), bias.use_a.eq(at.alone)]
         m.d.sync += shift4.eq(shift3)
-        with m.If(stages[3].valid & ~stages[3].second):
+        with m.If(at.new):
             m.d.sync += [sums[0].eq(bias.sum), *(late.eq(early) for early, late in pairwise(sums))]
 
         # 4 -> 5 -> 6: shift by multiples of eight, then of two; the rest comes with the adder.
@@ -147,7 +155,7 @@ class Neuron(wiring.Component):
         shift5, shift6 = Signal(3, name=f"shift5_{lane}"), Signal(name=f"shift6_{lane}")
         m.d.sync += [
             coarse5.eq(Cat(Const(0, 8), sums[0]).as_signed() >> (shift4[3:] << 3)), shift5.eq(shift4[:3]),
-            fine6.eq(coarse5 >> (shift5[1:] << 1)), shift6.eq(shift5[0]), u6.eq(Mux(d.residual, u, 0)),
+            fine6.eq(coarse5 >> (shift5[1:] << 1)), shift6.eq(shift5[0]), u6.eq(Mux(at.residual, u, 0)),
         ]
 
         # 6 -> 7 -> 8: residual sum, then saturated to U's grid.
@@ -156,7 +164,7 @@ class Neuron(wiring.Component):
         m.d.comb += [add.a.eq(fine6 >> 1), add.c.eq(fine6), add.use_a.eq(shift6), add.b.eq(u6)]
         over = Signal(name=f"over_{lane}")
         high = total7[c.u_bits - 1:]
-        m.d.comb += over.eq((d.residual | d.u_write) & (high != total7[-1].replicate(len(high))))
+        m.d.comb += over.eq(at.limited & (high != total7[-1].replicate(len(high))))
         limit = Cat((~total7[-1]).replicate(c.u_bits - 1), total7[-1]).as_signed()
         m.d.sync += [total7.eq(add.sum), x8.eq(Mux(over, limit, total7))]
         return over

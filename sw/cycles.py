@@ -121,7 +121,7 @@ def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:
     blocks = -(-d["bank_tokens"] // loads)
     load = words * words * blocks * (2 + 2 * loads)
     count = blocks * (width + 1) * words * groups_per_word
-    write = groups * (2 + width * (d["slices"] + 2) + 3 * config.beats)
+    write = groups * (4 + width * (d["slices"] + 2) + 2 * config.beats)
     return 1 + load + count + 4 + write + 1
 
 
@@ -241,8 +241,8 @@ def _structure(config: Config, d: Mapping[str, int], counts: NDArray[np.uint16],
 def _recovery(config: Config, d: Mapping[str, int]) -> int:
     """Cycles without a beat after each result, because the membranes are made by the slow way (hw/lif.py)."""
     levels = config.levels_max > 1
-    slow = (config.any_leak and d["leak"] % 8) or (levels and d["soft"] and d["levels"] != 1)
-    way = 1 + 2 * (levels or config.any_leak) + 2 * (levels and config.any_leak)
+    slow = config.any_neuron and (d["leak"] % 8 or (levels and d["soft"] and d["levels"] != 1))
+    way = 5 if levels else 3
     return max(way - config.beats, 0) if slow else 0
 
 

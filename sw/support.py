@@ -8,7 +8,7 @@ import numpy as np
 
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS
-from golden.spec.model import CONV, HEAD, INPUT, MASK, Layer, Model, Shape
+from golden.spec.model import CONV, HEAD, INPUT, MASK, SOFT, Layer, Model, Shape
 from golden.spec.rules import faults
 from sw import allocation, attention, bounds, linear, passes
 from sw.layouts import Layouts, logit_beats, residual_beats
@@ -123,8 +123,10 @@ def _check_neuron(layer: Layer, config: Config) -> list[str]:
     reasons = []
     if layer.levels > config.levels_max:
         reasons.append(f"spikes of {layer.levels} levels, at most {config.levels_max} are possible")
-    if layer.leak % 8 and not config.any_leak:
+    if layer.leak % 8 and not config.any_neuron:
         reasons.append(f"membranes that keep {layer.leak} sixteenths, only 0, 8 and 16 are possible")
+    if layer.levels > 1 and layer.reset == SOFT and not config.any_neuron:
+        reasons.append(f"a soft reset of {layer.levels} levels, only a hard one is possible")
     if layer.levels > 1 and layer.spacing & (layer.spacing - 1):
         reasons.append(f"{layer.levels} levels with thresholds {layer.spacing} apart, which is no power of two")
     return reasons

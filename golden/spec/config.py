@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 class ConfigError(ValueError):
@@ -59,8 +59,8 @@ class Config:
         threshold), a Hamming count.
     levels_max : int
         Largest spike: 1, 3, 7 or 15.
-    any_leak : bool
-        Membranes keep any number of sixteenths; else 0, 8 or 16 of them.
+    any_neuron : bool
+        Neurons of every kind; else membranes keep 0, 8 or 16 sixteenths, and a spike of several levels resets them to 0.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Config:
     x_bits: int = 18
     count_bits: int = 14
     levels_max: int = 1
-    any_leak: bool = False
+    any_neuron: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, text: str) -> None:
@@ -170,19 +170,21 @@ class Config:
 MICRO = Config(
     name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
     spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
-    sharing=1, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
+    sharing=1, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
-    sharing=2, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_leak=True,
+    sharing=2, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=64, ham_tokens=16, axi_bits=64,
-    spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=32, head_max=128,
-    sharing=2, sum_bits=12, acc_bits=22,
+    spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=16, head_max=128,
+    sharing=2, sum_bits=12, acc_bits=22, count_bits=12, levels_max=7,
 )
-PRESETS = {c.name: c for c in (MICRO, SMALL, BASE)}
+#: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
+BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8)
+PRESETS = {c.name: c for c in (MICRO, SMALL, BASE, BASE_85F)}
 
 
 def preset(name: str) -> Config:

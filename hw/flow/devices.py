@@ -34,7 +34,8 @@ class Device:
 # A carry cell CCU2C is two lookup tables with a carry chain; a DPR16X4 takes the tables of two slices and ports of a third.
 _ECP5 = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
 _GOWIN = {"LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT4": 1, "ALU": 1, "RAM16SDP4": 4, "RAM16SDP2": 2, "RAM16SDP1": 1}
-_XILINX = {f"LUT{i}": 1 for i in range(1, 7)} | {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2}
+# What an inverter or a half of a LUT6 with two outputs saves is left to placement, which this flow has not.
+_XILINX = {f"LUT{i}": 1 for i in range(1, 7)} | {"INV": 1} | {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2}
 
 
 def _ecp5(size: int) -> Device:
@@ -62,7 +63,7 @@ _ALL = (
         pins="".join(f'IO_LOC "{port}" {pin};\n' for port, pin in (("clk", 4), ("rst", 88), ("scan_in", 73), ("scan_out", 74))),
     ),
     Device(  # for the number of 6-input tables only
-        device="XC7", synthesis="synth_xilinx -abc9 -nodsp -noiopad", luts=_XILINX, memories={"RAMB18E1": 1, "RAMB36E1": 2},
+        device="XC7", synthesis="synth_xilinx -flatten -nodsp -noiopad", luts=_XILINX, memories={"RAMB18E1": 1, "RAMB36E1": 2},
     ),
 )
 DEVICES = {x.device.lower(): x for x in _ALL}

@@ -25,9 +25,11 @@ from hw.top import Accelerator
 from hw.verilog import flat_ports
 
 TOP = "harness"
+#: Selects the registers that `hw.near` makes.
+NEAR = r"w:*_near* %ci1 t:$dff t:$dffe %u %i"
 #: A program that runs its arguments as passes of yosys.
 PASSES = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
-_FLOW_VERSION = 2  #: count up when what a report holds changes
+_FLOW_VERSION = 3  #: count up when what a report holds changes
 
 
 class ToolError(RuntimeError):
@@ -102,12 +104,13 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
 def _synthesis_passes(text: str, device: Device) -> list[str]:
     """Before the design is flattened every cell is marked with its module's path, which its name does not keep.
 
-    No block reads an address in the cycle in which it is written, so that memories need not keep the old data for it.
+    Registers that are copies on purpose stay apart. No block reads an address in the cycle in which it is written, so that
+    memories need not keep the old data for it.
     """
     modules = [line.split("\\")[1] for line in text.splitlines() if line.startswith("module \\")]
     marks = [f'setattr -set src "{name}" {name}/c:*' for name in modules]
     return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
-            f"{device.synthesis} -top {TOP}", "write_json netlist.json"]
+            f"setattr -set keep 1 {NEAR}", f"{device.synthesis} -top {TOP}", "write_json netlist.json"]
 
 
 def _digest(*parts: object) -> str:

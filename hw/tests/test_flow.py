@@ -13,6 +13,7 @@ from golden.spec.config import SMALL
 from hw.flow import pnr
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES
+from hw.near import near
 
 ROOT = Path(__file__).parents[2]
 ECP5 = DEVICES["lfe5u-25f"]
@@ -52,6 +53,34 @@ class Counter(wiring.Component):
         m = Module()
         m.d.sync += self.count.eq(self.count + self.step)
         return m
+
+
+class Copies(wiring.Component):
+    """Registers that hold the same."""
+
+    def __init__(self, _: object = None) -> None:
+        super().__init__({"word": In(2), "use": In(1), "out": Out(24)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        copies = near(m, self.word, 24, "word")
+        with m.If(self.use):
+            m.d.sync += [self.out[lane].eq(copy[0] ^ copy[1]) for lane, copy in enumerate(copies)]
+        return m
+
+
+def test_copies_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 lanes have three copies of a word of 2 bits, and three registers that are made from one each; all else is one."""
+    monkeypatch.setattr(pnr, "Accelerator", Copies)
+    report = pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1, route=False)
+    assert report["synthesis"]["cells"]["TRELLIS_FF"] == 3 * 2 + 3
+
+
+def test_tables_of_six_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For comparison with what is published of other chips."""
+    monkeypatch.setattr(pnr, "Accelerator", Counter)
+    report = pnr.place_and_route(SMALL, DEVICES["xc7"], tmp_path, megahertz=100, seed=1, route=False)["synthesis"]
+    assert report["cells"]["FDRE"] == 8 and 4 <= report["luts"] <= 16
 
 
 def test_nothing_runs_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,8 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     residual, partial = source == "residual", source == "partial"
     u_write, fire = (False, False) if integrate else (chance(0.5), chance(0.8))
     levels = draw(1, c.levels_max) if chance(0.5) else 1
-    soft, leak = chance(0.5), int(rng.choice([0, 8, 8, 16, draw(0, 16) if c.any_leak else 8]))
+    soft = chance(0.5) and (levels == 1 or c.any_neuron)
+    leak = int(rng.choice([0, 8, 8, 16, draw(0, 16) if c.any_neuron else 8]))
     x_bits = c.x_bits - 3 - (t_steps.bit_length() if leak > 8 else 0)
     u_high = 1 << min(c.u_bits - 1, x_bits)
     bias = rng.integers(-(1 << 12), 1 << 12, out_c)

@@ -36,8 +36,7 @@ class Words:
         self.stages.append(self.queue.popleft() if go else nothing)
         for (valid, payload), entry in zip(self.slots, self.stages.popleft(), strict=True):
             valid.set(int(entry is not None))
-            if entry is not None:
-                payload.set(pack(self.layout, entry))
+            payload.set(pack(self.layout, entry) if entry is not None else 0)
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""

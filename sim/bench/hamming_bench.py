@@ -70,7 +70,7 @@ async def whole_descriptors(dut: Any) -> None:
             blocks = -(-d["bank_tokens"] // (config.ham_tokens // config.cores))
             per_block = 2 * config.ham_tokens // config.cores + 2
             most = (words * blocks * (words * (per_block + groups) + d["width"] * groups)
-                    + groups * (d["width"] * (d["slices"] + 2) + 3 * config.beats + 2) + 6)
+                    + groups * (d["width"] * (d["slices"] + 2) + 2 * config.beats + 4) + 6)
             assert cycles <= most, f"{what}: {cycles} cycles, not {most}"
         for _ in range(random.randrange(1, 6)):
             await bench.tick()

@@ -68,7 +68,7 @@ def _numbers(values: np.ndarray, bits: int) -> list[list[int]]:
 @pytest.mark.parametrize("config", [MICRO, SMALL, BASE], ids=lambda c: c.name)
 def test_twins(config: Config) -> None:
     """Groups, 8 bits channel by channel, several inputs, a larger picture, gates, every scope, and weights in parts."""
-    levels, leak = (5, 11) if config.any_leak else (1, 16)
+    leak = 11 if config.any_neuron else 16
 
     def attend(name: str, op: str, scope: str, leak: int = 8) -> Layer:
         return Layer(name=name, op=op, scope=scope, inputs=("q.s", "k.s", "v.s"), channels=16, heads=2, spike_out=f"{name}.s",
@@ -81,12 +81,11 @@ def test_twins(config: Config) -> None:
         conv("w", "x.s", 128, groups=2),
         *sdsa("g", "x.s", "y.s", "z.s", "g.s", (3, 2, 16), 4),
         Layer(name="m", op=MASK, inputs=("g.s", "h.s"), channels=16, heads=2, spike_out="m.s"),
-        conv("p", ("m.s", "b.s"), 40, kernel=3, padding=1, weight_bits=8, u_out="p.u", levels=levels,
-             step=32 if levels > 1 else 0),
+        conv("p", ("m.s", "b.s"), 40, kernel=3, padding=1, weight_bits=8, u_out="p.u", levels=5, step=32),
         conv("r", "p.s", 40, kernel=3, padding=1, residual="p.u", reset=SOFT, leak=leak), encoding=ENCODING,
     )
     sizes = {"spike_words": 2048, "u_beats": 2048, "weight_rows": 256, "param_beats": 64}
-    machine = Twins(replace(config, **ROOM | sizes | {"levels_max": config.levels_max, "any_leak": config.any_leak}))
+    machine = Twins(replace(config, **ROOM | sizes | {"levels_max": config.levels_max, "any_neuron": config.any_neuron}))
     driver = Driver(machine)
     driver.load(compile_model(source, machine.config))
     driver.run(clips(ENCODING)[0])

@@ -32,7 +32,7 @@ CONFIGS = {
     "wide": Config(
         name="wide", cores=4, lanes=32, issue=4, word=32, neuron_lanes=32, ham_tokens=8, axi_bits=32,
         spike_words=1024, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=64,
-        sharing=2, sum_bits=12,
+        sharing=2, sum_bits=12, levels_max=7,
     ),
 }
 

@@ -20,7 +20,7 @@ from sw.tests.test_compiler import check_equal, clips, descriptors
 
 CONFIGS = (MICRO, SMALL, BASE)
 ROOM: dict[str, Any] = {"spike_words": 1 << 16, "u_beats": 1 << 16, "weight_rows": 4096, "acc_bits": 24, "x_bits": 24,
-                        "levels_max": 15, "any_leak": True}
+                        "levels_max": 15, "any_neuron": True}
 WIDE = Encoding(height=5, width=9, timesteps=4, frames=2, patch=1)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from golden.integer.random_graph import random_graph
 from golden.spec.config import BASE, MICRO, SMALL
-from golden.spec.model import FRAME
+from golden.spec.model import FRAME, SOFT
 from sw.compiler import compile_model
 from sw.model_file import ModelFile
 from sw.support import UnsupportedError
@@ -46,8 +46,10 @@ def test_every_layer_that_is_not_possible_is_named(tiny):
 
 
 def test_neurons_of_a_smaller_machine(tiny):
-    text = reasons(changed(tiny, stem={"leak": 3}, local_dw={"levels": 2, "step": 8}, local_fc1={"leak": 0}), BASE)
+    text = reasons(changed(tiny, stem={"leak": 3}, local_dw={"levels": 2, "step": 8, "reset": SOFT}, local_fc1={"leak": 0}), BASE)
     assert "'stem': membranes that keep 3 sixteenths, only 0, 8 and 16 are possible" in text and "'local.fc1'" not in text
+    assert "'local.dw': a soft reset of 2 levels, only a hard one is possible" in text
+    text = reasons(changed(tiny, local_dw={"levels": 2, "step": 8}), replace(BASE, levels_max=1))
     assert "'local.dw': spikes of 2 levels, at most 1 are possible" in text
 
 

@@ -18,9 +18,10 @@ from sim.speed.report import Row
 from sw.bundle import Bundle
 from sw.cycles import predict
 from sw.device.sim import SimDevice
-from sw.driver import COMPUTING, Driver, LayerStatistics, Result
+from sw.driver import Driver
 from sw.model_file import ModelFile
 from sw.packing import Array
+from sw.results import COMPUTING, LayerStatistics, Result
 
 
 class WrongResultError(RuntimeError):

@@ -29,6 +29,7 @@ BOARDS = {
     "ulx3s-85f": ("ulx3s", ".bit"), "ecpix5-85f": ("ecpix5", ".bit"), "icebreaker": ("ice40_generic", ".bin"),
     "tangnano20k": ("tangnano20k", ".fs"),
 }
+PATIENCE = 300.0  #: seconds in which a board's flash is to be written
 
 
 @app.command(epilog=EXIT_CODES)
@@ -131,7 +132,11 @@ def program(
         if not tool:
             raise OSError(f"{LOADER[0]} is not installed: {LOADER[1]}")
     command = [tool, "-b", name, *(["-f"] if flash else []), str(bitstream)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    with mistakes():
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise DeviceError(f"'{' '.join(command)}' has not ended within {PATIENCE:g} s: is the board plugged in?") from None
     answer: dict[str, Any] = {"command": command, "exit_code": ended.returncode, "output": ended.stdout + ended.stderr}
     if as_json:
         dump(answer)

@@ -152,7 +152,7 @@ class Pipeline:
         """Let a clip that has come to no end go no further."""
         if pending in self._clips:
             if pending.place:
-                self._abandon()
+                self._abandon(True)
             self._clips.remove(pending)
 
     def advance(self, seconds: float) -> None:
@@ -165,20 +165,21 @@ class Pipeline:
         try:
             action()
         except BaseException as error:
-            subject = self._subject
-            self._abandon()
-            if subject is None or not isinstance(error, DeviceError) or isinstance(error, DeviceLostError):
+            subject, lost = self._subject, isinstance(error, DeviceLostError)
+            self._abandon(not lost)  # of a lost device another answer would only be waited for
+            if subject is None or not isinstance(error, DeviceError) or lost:
                 raise
             subject.outcome = error
             self._clips.remove(subject)
 
-    def _abandon(self) -> None:
-        """Stop whatever the device does. The next run starts from a good image."""
+    def _abandon(self, stop: bool) -> None:
+        """Begin again with all clips; the next one stops what the device still does, if not now, and writes a good image."""
         self._stale, self._program = True, ""
         for clip in self._clips:
             clip.state, clip.place = State.WAITING, None
-        with contextlib.suppress(DeviceError):  # there is another error to tell
-            self._stop()
+        if stop:
+            with contextlib.suppress(DeviceError):  # there is another error to tell
+                self._stop()
 
     def _stop(self) -> None:
         """End a run that is still going on.

@@ -212,7 +212,8 @@ def loader(tmp_path, monkeypatch):
     """A program that stands for openFPGALoader: notes its arguments and ends as it is told."""
     path = tmp_path / "bin" / "openFPGALoader"
     path.parent.mkdir()
-    path.write_text(f"#!{sys.executable}\nimport os, sys\nprint(sys.argv[1:])\nsys.exit(int(os.environ.get('ENDS', 0)))\n")
+    path.write_text(f"#!{sys.executable}\nimport os, sys, time\nprint(sys.argv[1:])\n"
+                    "time.sleep(float(os.environ.get('LASTS', 0)))\nsys.exit(int(os.environ.get('ENDS', 0)))\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
     return path
@@ -227,6 +228,10 @@ def test_program(loader, tmp_path, monkeypatch):
     monkeypatch.setenv("ENDS", "7")
     failed = sw("program", bits, "--board", "ulx3s-85f")
     assert failed.exit_code == 3 and "ended with 7" in failed.stderr
+    monkeypatch.setenv("LASTS", "9")
+    monkeypatch.setattr("sw.boards.PATIENCE", 0.5)
+    stuck = sw("program", bits, "--board", "ulx3s-85f")
+    assert stuck.exit_code == 3 and "has not ended within 0.5 s" in stuck.stderr
     monkeypatch.setenv("PATH", str(tmp_path))
     missing = sw("program", bits, "--board", "ulx3s-85f")
     assert missing.exit_code == 2 and "openFPGALoader is not installed: apt-get install" in missing.stderr

@@ -222,6 +222,21 @@ def test_a_board_reset_without_patience(bundle, clips):
         list(driver.stream(clips))
 
 
+def test_a_silent_board_is_waited_for_once(bundle, clips, expected):
+    """Its error comes after the tries of one request."""
+    board = TwinBoard()
+    device = LinkDevice(LinkClient(board, timeout=0.002), "serial:twin")
+    driver = loaded(device, bundle)
+    pending = driver.submit(clips[0].tensor)
+    board.silent = True
+    before = device.link.counters.requests
+    with pytest.raises(DeviceLostError, match="no good answer"):
+        pending.result()
+    assert device.link.counters.requests == before + 1
+    board.silent = False
+    assert same(pending.result(), expected[0])
+
+
 def test_null(bundle, clips):
     with open_device("null:small") as device:
         assert isinstance(device, NullDevice) and isinstance(device, Device)

@@ -11,14 +11,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -210,9 +213,18 @@ _checker: Checker  # of a process of the pool
 
 
 def _open(settings: Settings) -> None:
+    """Begin as a process of the pool, which ends with the one that started it even where that is killed."""
     global _checker
+    threading.Thread(target=_follow, daemon=True).start()
     torch.set_num_threads(1)
     _checker = Checker(settings)
+
+
+def _follow() -> None:
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _check(i: int) -> Outcome:

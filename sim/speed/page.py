@@ -37,7 +37,7 @@ def page(r: Report) -> str:
 
 
 def _clip(r: Report) -> list[str]:
-    per_second = r.mhz * 1e6 / r.clip.cycles
+    per_second = r.clips_per_second
     before, after = (1e3 * x for x in r.host)
     values = [
         ("cycles, start to end", f"{r.clip.cycles:,.0f}"),
@@ -113,7 +113,7 @@ def _rivals(r: Report) -> list[str]:
 
 
 def _cpu(r: Report) -> list[str]:
-    mine = r.clip.cycles / (r.mhz * 1e6)
+    mine = 1 / r.clips_per_second
     rows = [(name, f"{1e3 * x:.2f}", f"{x / mine:,.1f}") for name, x in r.torch.items()]
     return ["## The same network on a CPU\n", text(f"{r.cpu}, the simulation's host, one clip at a time, in the same run."),
             table(("", "ms a clip", f"times the machine's {1e3 * mine:.3f} ms ({r.clock})"), rows)]

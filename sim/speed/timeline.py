@@ -26,9 +26,9 @@ def spans(records: Sequence[dict[str, int]]) -> list[tuple[int, int]]:
 
 
 def events(run: Run, steps: Sequence[Step], mhz: float, slots: int, axi_bytes: int) -> Iterator[dict[str, Any]]:
-    """Events of the trace; times are microseconds since the machine's start.
+    """Events of the trace; times are microseconds since the host began with the clip.
 
-    The machine's are its cycles at ``mhz``; the host's were measured.
+    The machine's are its cycles at ``mhz``, its start where the host had packed the clip; the host's were measured.
 
     Parameters
     ----------
@@ -48,13 +48,14 @@ def events(run: Run, steps: Sequence[Step], mhz: float, slots: int, axi_bytes: i
     for thread, name in enumerate(ENGINES):
         yield {"ph": "M", "name": "thread_name", "pid": MACHINE, "tid": thread, "args": {"name": name}}
 
+    before, after = (1e6 * x for x in run.host)
+
     def span(process: int, thread: int, name: str, begin: float, duration: float, **args: object) -> dict[str, Any]:
-        return {"ph": "X", "name": name, "pid": process, "tid": thread, "ts": begin, "dur": duration, "args": args}
+        return {"ph": "X", "name": name, "pid": process, "tid": thread, "ts": before + begin, "dur": duration, "args": args}
 
     def counter(name: str, at: float, values: dict[str, float]) -> dict[str, Any]:
-        return {"ph": "C", "name": name, "pid": MACHINE, "ts": at, "args": values}
+        return {"ph": "C", "name": name, "pid": MACHINE, "ts": before + at, "args": values}
 
-    before, after = (1e6 * x for x in run.host)
     total = run.measured.cycles / mhz
     yield span(HOST, 0, "pack and write the clip", -before, before)
     yield span(HOST, 0, "wait for the machine", 0.0, total)

@@ -1,7 +1,12 @@
 """Verification of many clips: goes on after a kill, forgets what is stale, tells how to see a difference again."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -69,6 +74,31 @@ def test_difference(tmp_path):
     assert "quantised torch differs from the integer golden: clip 3: layer 'head'" in text
     assert f"replay: python -m sim.whole --preset small --model {path} --first 3 --clips 1" in text
     assert log.read_text() == ""
+
+
+@pytest.mark.slow
+def test_killed(tmp_path):
+    """The pool ends with its parent, and what was done is not done again."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "sim.whole", "--clips", "6", "--log", str(log)]
+    process = subprocess.Popen(command, start_new_session=True)
+    end = time.monotonic() + 120
+    while not (log.exists() and log.read_bytes().count(b"\n")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while group(process.pid) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not group(process.pid) and 1 <= len(read_log(log, Checker(Settings(preset="small")).run)) < 6
+
+
+def group(leader):
+    """Whether processes that ``leader`` started still run."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_pool(tmp_path):

@@ -36,7 +36,9 @@ def test_one_clip(tmp_path):
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     spans = [x for x in events if x["ph"] == "X" and x["pid"] == timeline.MACHINE]
     assert {x["name"] for x in computing} <= {x["name"] for x in spans}
-    assert max(x["ts"] + x["dur"] for x in spans) * report["mhz"] == pytest.approx(clip["cycles"], rel=0.01)
+    start = report["host"][0] * 1e6
+    assert max(x["ts"] + x["dur"] - start for x in spans) * report["mhz"] == pytest.approx(clip["cycles"], rel=0.01)
+    assert min(x.get("ts", 0) for x in events) == 0
     memory = [x for x in events if x["name"].startswith("memory")]
     moved = sum((b["ts"] - a["ts"]) * sum(a["args"].values()) for a, b in pairwise(memory)) * report["mhz"]
     assert moved == pytest.approx(clip["bytes"] + BYTES, abs=200)  # END, and what moved since the last sample
@@ -67,10 +69,10 @@ def test_events(bundle, tiny, clip):
     run = Run(result, result, [(0, 0, 0), (100, 50, 10), (300, 50, 20)], (0.5, 0.25))
     events = list(timeline.events(run, bundle.manifest.programs["run"].steps, 10.0, 4, 8))
     host = [x for x in events if x["ph"] == "X" and x["pid"] == timeline.HOST]
-    assert [x["dur"] for x in host] == [0.5e6, result.cycles / 10, 0.25e6] and host[0]["ts"] == -0.5e6
+    assert [x["dur"] for x in host] == [0.5e6, result.cycles / 10, 0.25e6] and host[0]["ts"] == 0
     assert all(x["args"]["busy"] == 4 for x in events if x["name"] == "slots" and sum(x["args"].values()))
     memory = [x for x in events if x["name"].startswith("memory")]
-    assert [(x["ts"], x["args"]["read"], x["args"]["written"]) for x in memory[:2]] == [(0, 4, 0.8), (10, 0, 0.4)]
+    assert [(x["ts"], x["args"]["read"], x["args"]["written"]) for x in memory[:2]] == [(0.5e6, 4, 0.8), (0.5e6 + 10, 0, 0.4)]
     assert set(SLOT_STATES) == set(next(x for x in events if x["name"] == "slots")["args"])
 
 

@@ -160,7 +160,8 @@ def test_everything_unsupported_is_reported_at_once(tiny):
     tensors["head.shift"] = np.full_like(tensors["head.shift"], 3)
     del tensors["g0.q.bias"]
     tensors["extra"] = np.zeros(1, np.int8)
-    config = replace(BASE, name="tight", cores=8, u_bits=12, acc_bits=24, spike_words=64, u_beats=64, weight_rows=64)
+    config = replace(BASE, name="tight", cores=8, neuron_lanes=16, u_bits=12, acc_bits=24, spike_words=64, u_beats=64,
+                     weight_rows=64)
     with pytest.raises(UnsupportedError) as caught:
         compile_model(ModelFile(replace(model, layers=layers), tensors), config)
     text = str(caught.value)

@@ -50,11 +50,11 @@ class Neuron(wiring.Component):
     done : Signal(), out
         One cycle, after the last write.
     moved : Signal(), out
-        A beat was taken, of whatever pass.
+        A beat was taken a cycle ago, of whatever pass.
     taken : Signal(), out
-        A result was taken.
+        A result was taken a cycle ago.
     starved : Signal(), out
-        Waiting for a core.
+        Waiting for a core, a cycle ago.
     saturations : Signal(), out
         Residual values that saturated, some cycles ago.
     """
@@ -83,8 +83,8 @@ class Neuron(wiring.Component):
             connect(m, flipped(self.results[i]), collector.results[i])
         m.d.comb += [
             collector.start.eq(self.start), collector.descriptor.eq(d), collector.slow.eq(lif.slow), lif.descriptor.eq(d),
-            self.moved.eq(collector.moved), self.taken.eq(collector.taken), self.starved.eq(collector.starved),
         ]
+        m.d.sync += [self.moved.eq(collector.moved), self.taken.eq(collector.taken), self.starved.eq(collector.starved)]
         stages = {1: collector.place}
         for i in range(2, self.FIRE + lif.latency + 1):
             stages[i] = Signal(place_layout(c), name=f"stage{i}")

@@ -154,8 +154,8 @@ LAW = {
     "golden/data/video.py": READERS,
     "golden/integer": {"golden.spec", "golden.encoding", "golden.integer", "numpy", "safetensors"},
     "hw": {"golden.spec", "hw", "amaranth", "pyosys"},
-    "sw": {"golden.spec", "golden.encoding", "golden.data.files", "sw", "numpy", "safetensors", "typer", "rich", "matplotlib",
-           "serial", "cobs"},
+    "sw": {"golden.spec", "golden.encoding", "golden.data.events", "golden.data.files", "golden.data.video", "sw", "numpy",
+           "safetensors", "typer", "rich", "matplotlib", "serial", "cobs"},
 }
 EXTRA = {"sw/device/golden.py": {"golden.integer"}}
 

@@ -8,14 +8,16 @@ before its share so that its pipeline is full when the share begins.
 
 Exact to the cycle but for where a piece begins, and but for the weights of the next descriptor: a row that is loaded meanwhile
 can take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted. Between descriptors stand the waits
-for the loader, whose memory gives a beat a cycle. The errors: docs/decisions/005-base-at-full-speed.md.
+for the loader. The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise, product
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +36,35 @@ QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty
 MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
 SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
-LATENCY = 20  #: of the memory
+ON_THE_WAY = 64  #: beats that are asked for at once (hw/jobs.py: bursts of 16, four of them)
+AROUND = 25  #: cycles from one such set to the next, beside the latency, where they have to wait for that
 FETCH = 12  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
 IMAGES = 17  #: the same for its images
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
+
+
+@dataclass(frozen=True)
+class Memory:
+    """External memory.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from a burst's address to its first beat.
+    bandwidth : int
+        Bytes that it moves in a cycle at most; 0: as many as the bus takes.
+    """
+
+    latency: int = 20
+    bandwidth: int = 0
+
+    def cycles(self, config: Config, beats: int) -> int:
+        """Cycles from the first burst's address to the last beat: the bus, the memory, or the bursts on their way limit them."""
+        moved = max(beats, ceil(Fraction(beats * config.axi_bytes, self.bandwidth or config.axi_bytes)))
+        return self.latency + max(moved, (beats - 1) // ON_THE_WAY * (self.latency + AROUND))
+
+
+MEMORY = Memory()
 
 
 class TimedDevice(GoldenDevice):
@@ -47,13 +74,13 @@ class TimedDevice(GoldenDevice):
     ----------
     config : Config
         The machine.
-    latency : int
-        Cycles from a burst's address to its first beat.
+    memory : Memory
+        Behind it.
     """
 
-    def __init__(self, config: Config, latency: int = LATENCY) -> None:
+    def __init__(self, config: Config, memory: Memory = MEMORY) -> None:
         super().__init__(config)
-        self.latency = latency
+        self.memory = memory
 
     def _start(self) -> None:
         super()._start()
@@ -68,7 +95,7 @@ class TimedDevice(GoldenDevice):
         elif d["opcode"] == Opcode.HAMMING:
             self._cycles = hamming_cycles(c, d)
         else:
-            self._cycles = transfer_cycles(c, d, self.latency)
+            self._cycles = transfer_cycles(c, d, self.memory)
         begin = max(self._end + NEXT, self._ready(d)) if self._end else self._ready(d)
         self._wait, self._end = begin - self._end, begin + self._cycles
         # A LOAD holds the engine that reads, to its last beat.
@@ -79,16 +106,17 @@ class TimedDevice(GoldenDevice):
     def _ready(self, d: Fields) -> int:
         """Cycle in which a descriptor and its images are there (hw/loader.py)."""
         c = self.config
-        ready = self._loader + FETCH + self.latency + BYTES // c.axi_bytes
+        memory = self.memory
+        ready = self._loader + FETCH + memory.cycles(c, BYTES // c.axi_bytes)
         images = [n * bits // c.axi_bits for n, bits in
                   ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
         if images:
             allowed = ready if d["prefetch"] and not self._locked else max(ready, self._end)
-            ready = allowed + IMAGES + sum(beats + self.latency for beats in images)
+            ready = allowed + IMAGES + sum(memory.cycles(c, beats) for beats in images)
         return ready
 
 
-def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY) -> Result:
+def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.
 
     Parameters
@@ -99,18 +127,21 @@ def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY)
         The machine.
     clip : [T, H, W, C] uint8
         The input.
-    latency : int
-        Of the memory, see `TimedDevice`.
+    memory : Memory
+        Behind the machine.
     """
-    driver = Driver(TimedDevice(config, latency))
+    driver = Driver(TimedDevice(config, memory))
     driver.load(bundle)
     return driver.run(clip)
 
 
-def transfer_cycles(config: Config, d: Mapping[str, int], latency: int) -> int:
+def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int:
     """Cycles of a LOAD or STORE (hw/mover.py): its beats, a latency, and of a STORE some for each word."""
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
-    return beats + latency + (9 if d["opcode"] == Opcode.LOAD else 36 + 3 * d["count"])
+    moved = memory.cycles(config, beats)
+    if d["opcode"] == Opcode.LOAD:
+        return moved + 9
+    return max(moved, memory.latency + beats + 3 * d["count"]) + 36
 
 
 def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:

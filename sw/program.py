@@ -73,11 +73,11 @@ class ProgramBuilder:
         """Load the input, run all stages, store the result (and all else that the model names)."""
         model, plan = self.layouts.model, self.plan
         last = model.layers[-1]
-        self._reserve(model.result, LOGITS if last.op == HEAD else RESIDUAL)
+        self._reserve(model.result, LOGITS if last.op == HEAD else RESIDUAL, last)
         for layer in model.layers if self.traced else ():
             for name, kind in ((layer.u_out, RESIDUAL), (layer.spike_out, SPIKES)):
                 if name and name != model.result:
-                    self._reserve(name, kind)
+                    self._reserve(name, kind, layer)
         if INPUT not in plan.outside:
             self._transfer(Opcode.LOAD, INPUT, self._whole(INPUT), INPUT)
         for number, stage in enumerate(plan.stages):
@@ -96,7 +96,7 @@ class ProgramBuilder:
         self._descriptors.append((opcode, fields))
         self.steps.append(Step(opcode.name.lower(), layer, *sop))
 
-    def _reserve(self, name: str, kind: str) -> None:
+    def _reserve(self, name: str, kind: str, layer: Layer) -> None:
         """Give a tensor its place in the result segment."""
         shape, form, parts = self.layouts.shapes[name], self.plan.forms[name], 1
         if kind == SPIKES:
@@ -104,7 +104,7 @@ class ProgramBuilder:
         elif kind == LOGITS:
             parts = head_parts(self.layouts)
         size = form.units * form.size
-        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, parts, form.copies)
+        self.tensors[name] = Tensor(layer.name, kind, shape, self.result_bytes, size, parts, form.copies)
         self.result_bytes += round_up(size, ALIGN)
 
     def _home(self, name: str) -> tuple[int, int]:

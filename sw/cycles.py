@@ -6,9 +6,10 @@ largest of a few times known before, so walking through the words in their order
 random and nothing is fitted. Many positions are walked through at once, each piece of a layer starting a little
 before its share so that its pipeline is full when the share begins.
 
-Exact to the cycle but for where a piece begins, and but for the weights of the next descriptor: a row that is loaded meanwhile
-can take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted. Between descriptors stand the waits
-for the loader, whose memory gives a beat a cycle. The errors: docs/decisions/005-base-at-full-speed.md.
+Exact to the cycle but for where a piece begins, and but for what runs beside: a row of weights that is written meanwhile can
+take a port from a busy core for a cycle (hw/weight_banks.py), and the mover and HAMMING wait where LINEAR uses the scratchpad,
+which is not counted. Between descriptors stand the waits for the loader, whose memory gives a beat a cycle. The errors:
+docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from golden.spec.config import Config
 from golden.spec.descriptor import BYTES, Opcode
 from sw.bundle import Bundle
 from sw.device.golden import Fields, GoldenDevice
+from sw.device.hazards import UNITS
 from sw.driver import Driver, Result
 from sw.packing import Array
 
@@ -35,8 +37,9 @@ MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLI
 SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 LATENCY = 20  #: of the memory
-FETCH = 12  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
-IMAGES = 17  #: the same for its images
+FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
+IMAGES = 15  #: the same for its images
+ON_THE_WAY = 64  #: beats of a LOAD that have been asked for: hw.jobs.MAX_OUTSTANDING bursts
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
 
 
@@ -57,36 +60,49 @@ class TimedDevice(GoldenDevice):
 
     def _start(self) -> None:
         super()._start()
-        self._loader = self._end = 0  # cycle from which the loader can fetch; end of the descriptor before
-        self._locked = False  # by HAMMING: nothing is loaded while it runs
+        self._loader = self._elapsed = 0  # cycle from which the loader can fetch; end of what ends last
+        self._since = 0  # end of the descriptor before, or its start, where it is beside
+        self._before: str | None = None  # its unit, where it is not
+        self._ends = dict.fromkeys(UNITS.values(), -NEXT)  # of each unit's last descriptor
+        self._loads = False  # the mover's is a LOAD
 
     def _execute(self, d: Fields) -> None:
         """Count first: a descriptor may overwrite what it read."""
-        c = self.config
-        if d["opcode"] == Opcode.LINEAR:
+        c, opcode, unit = self.config, Opcode(d["opcode"]), UNITS[Opcode(d["opcode"])]
+        if opcode == Opcode.LINEAR:
             self._cycles = cycles(linear_walk(c, d, self._banks), c.queue_depth) + drain(c)
-        elif d["opcode"] == Opcode.HAMMING:
+        elif opcode == Opcode.HAMMING:
             self._cycles = hamming_cycles(c, d)
         else:
             self._cycles = transfer_cycles(c, d, self.latency)
-        begin = max(self._end + NEXT, self._ready(d)) if self._end else self._ready(d)
-        self._wait, self._end = begin - self._end, begin + self._cycles
-        # A LOAD holds the engine that reads, to its last beat.
-        self._loader = self._end - NEXT if d["opcode"] == Opcode.LOAD else begin
-        self._locked = d["opcode"] == Opcode.HAMMING
+        ready = self._ready(d)
+        needed = {unit, self._before or unit}
+        needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
+        begin = max(ready, self._since + 1, *(self._ends[x] + NEXT for x in needed))
+        self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
+        self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
+        self._loads = opcode == Opcode.LOAD if unit == "mover" else self._loads
+        self._elapsed = max(self._ends.values())
         super()._execute(d)
 
     def _ready(self, d: Fields) -> int:
         """Cycle in which a descriptor and its images are there (hw/loader.py)."""
         c = self.config
-        ready = self._loader + FETCH + self.latency + BYTES // c.axi_bytes
+        ready = self._fetch(self._loader + FETCH, BYTES // c.axi_bytes)
         images = [n * bits // c.axi_bits for n, bits in
                   ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
         if images:
-            allowed = ready if d["prefetch"] and not self._locked else max(ready, self._end)
-            ready = allowed + IMAGES + sum(beats + self.latency for beats in images)
+            ready = (ready if d["prefetch"] else max(ready, self._ends["linear"], self._ends["hamming"])) + IMAGES
+            for beats in images:
+                ready = self._fetch(ready, beats)
         return ready
 
+    def _fetch(self, at: int, beats: int) -> int:
+        """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""
+        if not self._loads or at >= self._ends["mover"]:
+            return at + self.latency + beats
+        self._ends["mover"] += beats
+        return at + max(self.latency, ON_THE_WAY) + beats
 
 def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.
@@ -110,7 +126,7 @@ def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY)
 def transfer_cycles(config: Config, d: Mapping[str, int], latency: int) -> int:
     """Cycles of a LOAD or STORE (hw/mover.py): its beats, a latency, and of a STORE some for each word."""
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
-    return beats + latency + (9 if d["opcode"] == Opcode.LOAD else 36 + 3 * d["count"])
+    return beats + latency + (8 if d["opcode"] == Opcode.LOAD else 36 + 3 * d["count"])
 
 
 def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:

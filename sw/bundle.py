@@ -19,7 +19,7 @@ from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
 from sw.packing import Bytes
 
-FORMAT = 3
+FORMAT = 4
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
 
 
@@ -31,7 +31,8 @@ class BundleError(ValueError):
 class Tensor:
     """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
 
-    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one.
+    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one. Spikes may
+    lie in ``pieces``, each with its share of the words of channels.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Tensor:
     offset: int
     size: int
     parts: int
+    pieces: int
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Manifest:
     word: int
     peak_sop: int
     input_bytes: int
+    spill_bytes: int  #: behind the image, for tensors that come and go
     programs: dict[str, Program]
 
     @property
@@ -182,12 +185,13 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
 
 
 def _check(bundle: Bundle) -> None:
-    """Every descriptor decodes and is what the manifest says."""
+    """Every descriptor decodes and is what the manifest says, and none writes over the image."""
     if bundle.image.dtype != np.uint8 or bundle.image.ndim != 1:
         raise BundleError(f"the image is {bundle.image.dtype} {list(bundle.image.shape)}, not bytes")
     if set(bundle.manifest.programs) != {"run", "trace"}:
         raise BundleError(f"programs {sorted(bundle.manifest.programs)}, not run and trace")
     _ = bundle.manifest.video
+    spill = range(bundle.image.size, bundle.image.size + bundle.manifest.spill_bytes)
     for name, program in bundle.manifest.programs.items():
         end = program.offset + len(program.steps) * descriptor.BYTES
         if program.offset % descriptor.BYTES or end > bundle.image.size:
@@ -195,9 +199,15 @@ def _check(bundle: Bundle) -> None:
         found = bundle.descriptors(name)
         for i, step in enumerate(program.steps):
             try:
-                opcode = descriptor.Opcode(next(found)["opcode"]).name.lower()
+                fields = next(found)
             except DescriptorError as error:
                 raise BundleError(f"program '{name}', descriptor {i}: {error}") from error
+            opcode = descriptor.Opcode(fields["opcode"]).name.lower()
+            if opcode == "store" and fields["segment"] == 0:
+                size = fields["count"] * (2 * bundle.manifest.neuron_lanes if fields["space"] else bundle.manifest.word // 8)
+                if fields["offset"] < spill.start or fields["offset"] + size > spill.stop:
+                    raise BundleError(f"program '{name}', descriptor {i} stores {size} bytes at {fields['offset']} of segment 0, "
+                                      f"outside {spill.start}..{spill.stop}, which are for that")
             if opcode != step.opcode:
                 raise BundleError(f"program '{name}', descriptor {i} is '{opcode}', the manifest says '{step.opcode}'")
         if not any(x.offset == 0 for x in program.tensors.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,12 +15,16 @@ from sw.packing import Array, round_up
 
 @dataclass(frozen=True)
 class SpikeTensor:
-    """How a spike tensor (or the input) lies in the banks: ``planes`` bits a value, ``words`` words a plane."""
+    """How a spike tensor (or the input) lies in the banks: ``planes`` bits a value, ``words`` words a plane.
+
+    It is ``copies`` pictures of so many words, one behind the other: of a tensor in pieces (`Layouts.pieces`) one for each word.
+    """
 
     shape: Shape
     planes: int
     words: int
     steps: int
+    copies: int = 1
 
     @property
     def step_words(self) -> int:
@@ -40,15 +44,27 @@ class SpikeTensor:
     @property
     def bank_words(self) -> int:
         """Words of the whole tensor in one bank."""
-        return self.shape[1] * self.y_stride
+        return self.copies * self.shape[1] * self.y_stride
 
 
 @dataclass(frozen=True)
 class Layouts:
-    """Where every tensor of a model has its values, for one configuration."""
+    """Where every tensor of a model has its values, for one configuration.
+
+    Parameters
+    ----------
+    model : Model
+    config : Config
+    pieces : frozenset of str
+        Spike tensors that lie in pieces, word by word, since layers that read them channel by channel need no more at a time.
+    head_rows : int
+        Rows of its input that the head reads at a time; 0: all.
+    """
 
     model: Model
     config: Config
+    pieces: frozenset[str] = frozenset()
+    head_rows: int = 0
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -62,7 +78,9 @@ class Layouts:
 
     def spikes(self, name: str) -> SpikeTensor:
         """Layout of a spike tensor of the model."""
-        return self._spikes(self.shapes[name], self.highs[name].bit_length(), -(-self.shapes[name][3] // self.config.word))
+        words = -(-self.shapes[name][3] // self.config.word)
+        layout = self._spikes(self.shapes[name], self.highs[name].bit_length(), words)
+        return replace(layout, words=1, copies=words) if name in self.pieces else layout
 
     def _spikes(self, shape: Shape, planes: int, words: int) -> SpikeTensor:
         return SpikeTensor(shape, planes, words, shape[0] // self.config.cores)

@@ -83,12 +83,15 @@ def pack_planes(values: Bytes, word: int, planes: int, out: Bytes | None = None)
     return words.reshape(-1)
 
 
-def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1) -> Bytes:
-    """Tensor [T, H, W, C] of the words of a spike tensor, the inverse of `pack_spikes`; bits past channel C are ignored."""
+def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1, pieces: int = 1) -> Bytes:
+    """Tensor [T, H, W, C] of the words of a spike tensor ``[piece][y][x][t][plane][word]``; bits past channel C are ignored.
+
+    Of one piece it is the inverse of `pack_spikes`.
+    """
     t, h, w, c = shape
-    bits = unpack_bits(data).reshape(h, w, t, planes, round_up(c, word))[..., :c]
+    bits = unpack_bits(data).reshape(pieces, h, w, t, planes, round_up(c, word) // pieces)
     weights = (1 << np.arange(planes)).astype(np.uint8)
-    return np.ascontiguousarray(np.einsum("hwtpc,p->thwc", bits, weights))
+    return np.ascontiguousarray(np.einsum("nhwtpc,p->thwnc", bits, weights).reshape(t, h, w, -1)[..., :c])
 
 
 def pack_residual(u: Array, lanes: int) -> Bytes:

@@ -154,7 +154,7 @@ class StatisticsReader:
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     """A stored tensor, [T, H, W, C]."""
     if tensor.kind == SPIKES:
-        return packing.unpack_spikes(data, tensor.shape, manifest.word, tensor.parts)
+        return packing.unpack_spikes(data, tensor.shape, manifest.word, tensor.parts, tensor.pieces)
     if tensor.kind == RESIDUAL:
         return packing.unpack_residual(data, tensor.shape, manifest.lanes)
     return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)

@@ -265,8 +265,10 @@ class GoldenDevice(Device):
             rows_per_word = 1 if d["lanewise"] else c.word
             used = np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word)
             rows = self._weights[self._bank_rows(d, used, False)]
-            words = -(-(d["first_group"] + d["groups"]) * c.lanes // c.word) if d["lanewise"] else d["words"]
-            chunk = max(1, CHUNK // (d["kernel_h"] * d["kernel_w"] * d["planes"] * d["steps"] * c.cores * words * c.word))
+            words = range(d["words"])
+            if d["lanewise"]:
+                words = range(d["first_group"] * c.lanes // c.word, -(-(d["first_group"] + d["groups"]) * c.lanes // c.word))
+            chunk = max(1, CHUNK // (d["kernel_h"] * d["kernel_w"] * d["planes"] * d["steps"] * c.cores * len(words) * c.word))
             for first in range(0, len(acc), chunk):
                 x = self._gather(d, np.arange(first, min(first + chunk, len(acc))), words)
                 acc[first : first + chunk] = (self._lanewise if d["lanewise"] else self._broadcast)(d, x, rows)
@@ -274,7 +276,7 @@ class GoldenDevice(Device):
 
     def _lanewise(self, d: Fields, x: Bytes, rows: Bytes) -> Array:
         """Accumulators [place, t, channel] where each channel of x [place, t, tap, channel] has weights of its own."""
-        low, channels = d["first_group"] * self.config.lanes, d["groups"] * self.config.lanes
+        low, channels = d["first_group"] * self.config.lanes % self.config.word, d["groups"] * self.config.lanes
         x = x[..., low : low + channels]
         self._adds += int(ops.bit_count(x).sum(dtype=np.int64)) * d["slices"]
         w = packing.join_lanewise_rows(rows, d["groups"], (1, d["slice_words"]), d["slices"])[:, 0, 0]
@@ -296,23 +298,23 @@ class GoldenDevice(Device):
         matrix = w[:, :, 0].transpose(0, 2, 1).reshape(len(w), -1, 1, 1)
         return ops.conv(seen.reshape(-1, 1, 1, matrix.shape[1]), matrix).reshape(*x.shape[:2], len(w))
 
-    def _gather(self, d: Fields, places: Array, words: int) -> Bytes:
-        """What output places read, planes put together, [place, t, tap, words * word]; 0 where a tap is outside the input."""
+    def _gather(self, d: Fields, places: Array, words: range) -> Bytes:
+        """What output places read, planes put together, [place, t, tap, bit of words]; 0 where a tap is outside the input."""
         c = self.config
         oy, ox = (places // d["out_w"])[:, None], (places % d["out_w"])[:, None]
         ky, kx = np.arange(d["kernel_h"]).repeat(d["kernel_w"]), np.tile(np.arange(d["kernel_w"]), d["kernel_h"])
         iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
         inside = (iy >= 0) & (iy < d["in_h"]) & (ix >= 0) & (ix < d["in_w"])
         start = d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
-        k, p, w = np.ix_(np.arange(d["steps"]), np.arange(d["planes"]), np.arange(words))
+        k, p, w = np.ix_(np.arange(d["steps"]), np.arange(d["planes"]), np.array(words))
         within = k * d["step_stride"] + p * d["plane_stride"] + w
         if not inside.any():
-            return np.zeros((len(places), d["steps"] * c.cores, len(ky), words * c.word), np.uint8)
+            return np.zeros((len(places), d["steps"] * c.cores, len(ky), len(words) * c.word), np.uint8)
         address = np.where(inside, start, start[inside][0])[..., None, None, None] + within  # where outside, any that is read
         bits = self._banks[:, self._read_at(SPIKES, address)]  # [core, place, tap, k, plane, word, bit]
         weights = (1 << np.arange(d["planes"])).astype(np.uint8)
         values = np.einsum("caxkpwb,p->akcxwb", bits, weights) * inside[:, None, None, :, None, None].astype(np.uint8)
-        return values.reshape(len(places), d["steps"] * c.cores, len(ky), words * c.word)
+        return values.reshape(len(places), d["steps"] * c.cores, len(ky), len(words) * c.word)
 
     def _neuron(self, d: Fields, acc: NDArray[np.int32]) -> None:
         """From accumulators [place, t, channel] to residual values, spikes and logits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,19 @@ class Bundle:
     manifest: Manifest
     image: Bytes = field(repr=False)
 
+    def descriptors(self, name: str) -> Iterator[dict[str, int]]:
+        """Fields of every descriptor of a program, END included.
+
+        Raises
+        ------
+        DescriptorError
+            If one is damaged.
+        """
+        program = self.manifest.programs[name]
+        end = program.offset + len(program.steps) * descriptor.BYTES
+        words = self.image[program.offset : end].copy().view("<u4").reshape(-1, descriptor.WORDS)
+        return (descriptor.decode(row) for row in words.tolist())
+
     def save(self, path: str | Path) -> None:
         """Write the file.
 
@@ -183,10 +197,10 @@ def _check(bundle: Bundle) -> None:
         end = program.offset + len(program.steps) * descriptor.BYTES
         if program.offset % descriptor.BYTES or end > bundle.image.size:
             raise BundleError(f"program '{name}', bytes {program.offset} to {end}, exceeds the image of {bundle.image.size}")
-        words = bundle.image[program.offset : end].copy().view("<u4").reshape(-1, descriptor.WORDS)
-        for i, (step, row) in enumerate(zip(program.steps, words, strict=True)):
+        found = bundle.descriptors(name)
+        for i, step in enumerate(program.steps):
             try:
-                fields = descriptor.decode([int(x) for x in row])
+                fields = next(found)
             except DescriptorError as error:
                 raise BundleError(f"program '{name}', descriptor {i}: {error}") from error
             opcode = descriptor.Opcode(fields["opcode"]).name.lower()

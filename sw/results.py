@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
@@ -86,6 +87,19 @@ class Result:
     def sops(self) -> int:
         """Synaptic operations of the whole clip."""
         return sum(x.sops for x in self.layers.values())
+
+
+def spans(records: Iterable[Mapping[str, int]], beside: Iterable[int]) -> list[tuple[int, int]]:
+    """First cycle of each descriptor, and the one after its last, from all records and that field of each descriptor in order.
+
+    The record of each says how long after the end of the one before it began, or after its start where that is ``beside``.
+    """
+    found, at = [], 0
+    for record, early in zip(records, beside, strict=False):
+        begin = at + record["wait"]
+        found.append((begin, begin + record["cycles"]))
+        at = found[-1][0 if early else 1]
+    return found
 
 
 def poison(program: Program) -> bytes:

@@ -26,7 +26,7 @@ async def whole_descriptors(dut: Any) -> None:
     spikes = SpikeBanks(dut, config, write="write")
     params = Memory(dut, [], config.param_beat_bits, read="params")
     u = Memory(dut, [], config.u_beat_bits, read="u_read", write="u_write")
-    start, descriptor = Wire(dut, "unit_start"), Wire(dut, "descriptor")
+    start, descriptor = Wire(dut, "unit_start"), Wire(dut, "unit_descriptor")
     done, saturations, counts = Probe(dut, "unit_done"), Probe(dut, "saturations"), Counts(dut, config)
     weight = {x: Port(dut, f"weights_{x}") for x in ("en", "bank", "row", "data")}
     progress = Probe(dut, "unit_progress")

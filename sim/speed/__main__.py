@@ -29,7 +29,7 @@ from sim.speed.measure import Run, WatchedDevice, WrongResultError, dense_macs, 
 from sim.speed.page import page
 from sim.speed.report import Hardware, Report, whole
 from sim.speed.sweeps import sweep
-from sw.bundle import Step
+from sw.bundle import Bundle
 from sw.compiler import compile_model
 from sw.cycles import Memory
 from sw.driver import Driver
@@ -50,8 +50,8 @@ def hardware(config: Config, folder: Path) -> Hardware | None:
                     mhz=report["route"]["mhz"] if "route" in report else None, source=str(path))
 
 
-def bench(a: argparse.Namespace, command: str) -> tuple[Report, list[Run], tuple[Step, ...]]:
-    """Measure everything that the arguments ask for; the report, each clip's run, and the descriptors that these were.
+def bench(a: argparse.Namespace, command: str) -> tuple[Report, list[Run], Bundle]:
+    """Measure everything that the arguments ask for; the report, each clip's run, and what ran.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def bench(a: argparse.Namespace, command: str) -> tuple[Report, list[Run], tuple
         clip=whole(layers, cycles / len(runs), predicted / len(runs)), host=(before, after), hardware=hardware(config, BUILD),
         torch=seconds(a.model, source, clips), cpu=cpu_name(), simulated=cycles / simulating,
         sweeps=sweep(config, library) if a.sweeps else None,
-    ), runs, bundle.manifest.programs["run"].steps
+    ), runs, bundle
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,12 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                           *(["--sweeps"] if a.sweeps else [])])
     begin = time.monotonic()
     try:
-        report, runs, steps = bench(a, command)
+        report, runs, bundle = bench(a, command)
     except (DataError, ModelError, UnsupportedError, WrongResultError) as error:
         sys.exit(f"error: {error}")
     report.write(a.out / "bench.json")
     a.page.write_text(page(report), encoding="utf-8")
-    events = timeline.events(runs[0], steps, report.mhz, report.slots, report.axi_bytes)
+    events = timeline.events(runs[0], bundle, report.mhz, report.slots, report.axi_bytes)
     timeline.write(a.out / "trace.json", events, report.clock)
     roofline.draw(a.out / "roofline.png", report)
     print(f"{report.clip.cycles:,.0f} cycles a clip, utilisation {report.utilisation(report.clip):.1%}, "

@@ -95,11 +95,8 @@ def traffic(bundle: Bundle, config: Config) -> dict[str, int]:
     A layer's are its weights and parameters, its descriptors and the statistics records of these.
     """
     program = bundle.manifest.programs["run"]
-    end = program.offset + len(program.steps) * descriptor.BYTES
-    words = bundle.image[program.offset : end].copy().view("<u4").reshape(-1, descriptor.WORDS)
     found: dict[str, int] = {}
-    for step, row in zip(program.steps[:-1], words[:-1], strict=True):
-        d = descriptor.decode([int(x) for x in row])
+    for step, d in zip(program.steps[:-1], bundle.descriptors("run"), strict=False):
         size = descriptor.BYTES + STATISTICS_BYTES
         if step.opcode in COMPUTING:
             size += (d["weight_rows"] * config.row_bits + d["param_beats"] * config.param_beat_bits) // 8

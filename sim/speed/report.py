@@ -28,7 +28,7 @@ class Row:
     results : float
         Results (a position, lane group and time step) that the neuron unit took.
     slots : dict
-        Slot cycles by state, `golden.spec.registers.SLOT_STATES`; together slots x cycles.
+        Slot cycles by state, `golden.spec.registers.SLOT_STATES`; together slots x cycles of the LINEAR descriptors.
     bytes : int
         Moved between the machine and its external memory: weights, parameters, descriptors, records, tensors.
     macs : int

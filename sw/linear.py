@@ -82,7 +82,7 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
     taps = 1 if layer.op == HEAD else len(ky) * len(kx)
     words = range(1) if lanewise else words
     for share in (2, 1):
-        depth = c.weight_rows // share // c.rows_per_word * c.rows_per_word * c.issue
+        depth = c.weight_rows // share // c.rows_per_word * c.rows_per_word * (1 if lanewise else c.issue)
         most = min(c.param_beats // share // c.beats, GROUPS)
         groups = min(depth // (unit * taps * len(words)), most)
         if groups and taps * len(words) <= FIELDS["slice_words"].high:

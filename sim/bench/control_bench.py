@@ -37,7 +37,7 @@ class Units:
         self.most_saturations = config.neuron_lanes
         self.port = {name: Port(dut, name) for name in ("counts", "saturations", "flush", "descriptor")}
         self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in ("linear", "hamming") for x in ("start", "done", "progress")}
-        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
+        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
         self.cycle = self.number = self.started = self.descriptor = 0
         self.running: str | None = None

@@ -209,16 +209,18 @@ class GoldenDevice(Device):
         c = self.config
         if d["weight_rows"]:
             data = self._read(0, d["weight_addr"], d["weight_rows"] * c.row_bits // 8)
-            bank, row = self._bank_rows(d, np.arange(d["weight_rows"]))
-            self._weights[bank, row] = packing.unpack_rows(data, c.lanes)
+            self._weights[self._bank_rows(d, np.arange(d["weight_rows"]))] = packing.unpack_rows(data, c.lanes)
         if d["param_beats"]:
             data = self._read(0, d["param_addr"], d["param_beats"] * c.param_beat_bits // 8)
             beats = self._within(d["param_base"] + np.arange(d["param_beats"]), c.param_beats)
             self._params[beats] = data.view("<u4").reshape(-1, c.neuron_lanes)
 
     def _bank_rows(self, d: Fields, n: Array) -> tuple[Array, Array]:
-        """Bank and row of image rows ``n``."""
-        return n % self.config.issue, self._within(d["weight_base"] + n // self.config.issue, self.config.weight_rows)
+        """Banks and rows of image rows ``n``, [n]; of lanewise ones, which are in every bank, [bank, n]."""
+        c = self.config
+        apart = 1 if d["lanewise"] else c.issue
+        banks = np.arange(c.issue)[:, None] if d["lanewise"] else n % c.issue
+        return banks, self._within(d["weight_base"] + n // apart, c.weight_rows)
 
     def _transfer(self, d: Fields) -> None:
         """LOAD and STORE."""
@@ -251,6 +253,8 @@ class GoldenDevice(Device):
         if d["in_h"] * d["in_w"]:  # else no tap is inside, and no weight is read
             rows_per_word = 1 if d["lanewise"] else c.word
             rows = self._weights[self._bank_rows(d, np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word))]
+            if d["lanewise"]:
+                rows = rows[0]
             words = -(-(d["first_group"] + d["groups"]) * c.lanes // c.word) if d["lanewise"] else d["words"]
             chunk = max(1, CHUNK // (d["kernel_h"] * d["kernel_w"] * d["planes"] * d["steps"] * c.cores * words * c.word))
             for first in range(0, len(acc), chunk):

@@ -22,7 +22,7 @@ class Load:
     """A descriptor, and what is loaded for it (twins only)."""
 
     descriptor: dict[str, int]
-    rows: list[tuple[int, int, int]]  #: bank, row, data
+    rows: list[tuple[int, int, int, int]]  #: every, bank, row, data
     params: list[tuple[int, int]]  #: address, data
 
 
@@ -121,12 +121,13 @@ class Loader(wiring.Component):
         with m.If(~stuck):
             m.d.sync += [
                 self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
-                self.weight_write.data.eq(widen.wide.payload[:c.row_bits]), self.param_write.en.eq(item_here & params),
-                self.param_write.addr.eq(row), self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
+                self.weight_write.every.eq(d.lanewise), self.weight_write.data.eq(widen.wide.payload[:c.row_bits]),
+                self.param_write.en.eq(item_here & params), self.param_write.addr.eq(row),
+                self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
             ]
         with m.If(item_here):
             m.d.sync += [left.eq(left - 1), bank.eq(bank + 1), row.eq(row + 1)]
-            with m.If(~params & (bank != c.issue - 1)):
+            with m.If(~params & ~d.lanewise & (bank != c.issue - 1)):
                 m.d.sync += row.eq(row)
 
         here = Signal(32)  # the descriptor's address
@@ -212,6 +213,7 @@ class Loader(wiring.Component):
                 return loads, False
             rows = image(d["weight_addr"], d["weight_rows"], c.row_bits)
             params = image(d["param_addr"], d["param_beats"], c.param_beat_bits)
-            loads.append(Load(d, [(i % c.issue, d["weight_base"] + i // c.issue, row) for i, row in enumerate(rows)],
+            apart = 1 if d["lanewise"] else c.issue
+            loads.append(Load(d, [(d["lanewise"], i % c.issue, d["weight_base"] + i // apart, row) for i, row in enumerate(rows)],
                               [(d["param_base"] + i, beat) for i, beat in enumerate(params)]))
         return loads, True

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from golden.spec.descriptor import Opcode
-from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, read_word, u_read, u_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
 from hw.read_dma import ReadDma
@@ -101,13 +101,14 @@ class Mover(wiring.Component):
         # STORE: a word is read, waits in registers (memory is slow) and there until the gearbox takes it.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
-        here_bank, spikes, beat = Signal.like(bank), Signal.like(self.spike_read.data), Signal.like(self.u_read.data)
+        words = read_word(m, self.spike_read, addr)
+        here_bank, spikes, beat = Signal.like(bank), Signal(c.cores * c.word), Signal.like(self.u_read.data)
         m.d.comb += [
             fetch.eq(storing & more & ~coming & ~here & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
-            self.spike_read.en.eq(fetch & ~d.space), self.spike_read.addr.eq(addr),
+            self.spike_read.en.eq(fetch & ~d.space),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             narrow.short.eq(short), narrow.wide.valid.eq(here),
-            spike.eq(spikes.as_value().word_select(here_bank, c.word)), narrow.wide.payload.eq(Mux(d.space, beat, spike)),
+            spike.eq(spikes.word_select(here_bank, c.word)), narrow.wide.payload.eq(Mux(d.space, beat, spike)),
             self.write_data.payload.eq(narrow.narrow.payload), self.write_data.valid.eq(narrow.narrow.valid),
             narrow.narrow.ready.eq(self.write_data.ready),
         ]
@@ -117,7 +118,7 @@ class Mover(wiring.Component):
         with m.If(narrow.wide.ready):
             m.d.sync += here.eq(0)
         with m.If(coming):
-            m.d.sync += [here.eq(1), spikes.eq(self.spike_read.data), beat.eq(self.u_read.data)]
+            m.d.sync += [here.eq(1), spikes.eq(words), beat.eq(self.u_read.data)]
 
         # Jobs: a LOAD is one, a STORE as many as it takes.
         beats = self.read_jobs.payload.beats  # not stored yet

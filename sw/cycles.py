@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.spec.config import Config
-from golden.spec.descriptor import BYTES, Opcode
+from golden.spec.descriptor import BYTES, Opcode, taps_at_once
 from sw.bundle import Bundle
 from sw.device.golden import Fields, GoldenDevice
 from sw.device.hazards import UNITS
@@ -191,28 +191,31 @@ def linear_walk(config: Config, d: Mapping[str, int], banks: NDArray[np.uint8]) 
     c, order = config, passes_of(d["slices"], d["planes"])
     place = np.arange(d["out_h"] * d["out_w"])
     oy, ox = place // d["out_w"], place % d["out_w"]
-    fetches = list(product(range(d["kernel_h"]), range(d["kernel_w"]), range(d["words"])))
+    taps, together = d["kernel_h"] * d["kernel_w"], taps_at_once(d, c)
     steps = np.arange(d["steps"])
-    counts = np.zeros((len(place), d["groups"], d["steps"], len(order), len(fetches), c.cores, c.issue), np.uint16)
+    counts = np.zeros((len(place), d["groups"], d["steps"], len(order), -(-taps // together) * d["words"], c.cores, c.issue),
+                      np.uint16)
     shares = [_shares(c, d, banks, word) for word in range(d["words"])]
-    for (n, (ky, kx, word)), plane in product(enumerate(fetches), range(d["planes"])):
+    for nth, word, plane in product(range(taps), range(d["words"]), range(d["planes"])):
+        n, (ky, kx) = nth // together * d["words"] + word, divmod(nth, d["kernel_w"])
         iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
         inside = (iy >= 0) & (iy < d["in_h"]) & (ix >= 0) & (ix < d["in_w"])
         start = d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
         address = start[:, None] + steps * d["step_stride"] + plane * d["plane_stride"] + word  # [place, step]
-        tap = 0 if d["shared_taps"] else ky * d["kernel_w"] + kx
+        tap = 0 if d["shared_taps"] else nth
         for number, (exponent, slice_, _) in enumerate(order):
             if exponent - 4 * slice_ != plane:
                 continue
             for group in range(d["groups"]):
-                if d["lanewise"]:  # one row, gated by the lanes' bits
+                if d["lanewise"]:  # one row, gated by the lanes' bits, in the slot of the memory where they lie
                     at, part = divmod((d["first_group"] + group) * c.lanes, c.word)
-                    slot = ((group * d["slices"] + slice_) * d["slice_words"] + tap * d["words"] + word) % c.issue
                     seen = np.zeros((c.cores, *address.shape, c.issue), np.uint8)
-                    seen[..., slot] = shares[word][:, :, part // c.lanes].take(address + at, axis=1, mode="clip")
+                    some = shares[word][:, :, part // c.lanes].take(address + at, axis=1, mode="clip")
+                    for slot in range(c.taps):
+                        seen[..., slot] = some * ((address + at) % c.taps == slot)
                 else:
                     seen = np.roll(shares[word], tap, axis=-1).take(address, axis=1, mode="clip")
-                counts[:, group, :, number, n] = (seen * inside[:, None, None]).transpose(1, 2, 0, 3)
+                counts[:, group, :, number, n] += (seen * inside[:, None, None]).transpose(1, 2, 0, 3)
     return _structure(c, d, counts, order)
 
 

@@ -73,7 +73,7 @@ _FIELDS = (
     Field("step_shift", 15, 24, 5, "neuron: log2 of the distance of thresholds"),
     Field("bank_mask", 26, 16, 16, "time steps of cores that take part (bit i: core i): HAMMING reads, LINEAR writes no others"),
     Field("weight_addr", 2, 0, 32, "offset of the weight image in segment 0, multiple of 64"),
-    Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue; multiple of issue, 0 for none"),
+    Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue, lanewise to every bank"),
     Field("weight_base", 4, 0, 16, "bank row of the first image row, a multiple of word/issue; LINEAR reads it, HAMMING writes"),
     Field("param_base", 4, 16, 16, "parameter beat of the first channel; LINEAR reads, HAMMING subtracts column sums from here"),
     Field("param_addr", 5, 0, 32, "offset of the parameter image in segment 0, multiple of 64"),
@@ -209,6 +209,17 @@ def check_limits(values: Mapping[str, int], config: Config) -> None:
             raise DescriptorError(
                 f"HAMMING descriptor: {width} channels from bit {low} are not whole groups of {config.lanes}, more than "
                 f"{config.head_max}, or neither within one word of {config.word} nor whole words")
+
+
+def taps_at_once(values: Mapping[str, int], config: Config) -> int:
+    """Taps that LINEAR reads in one cycle: all memories of a bank, if taps that follow each other lie in different ones, else 1.
+
+    They do where ``x_stride`` is odd and the next row goes on where the one before ends: ``y_stride`` is ``kernel_w * x_stride``
+    modulo ``config.taps``.
+    """
+    taps, width, x = config.taps, values["kernel_w"], values["x_stride"]
+    rows = values["kernel_h"] == 1 or (width >= taps - 1 and (values["y_stride"] - width * x) % taps == 0)
+    return taps if values["lanewise"] and not values["shared_taps"] and width < 16 and x % 2 and rows else 1
 
 
 def _check_layout() -> None:

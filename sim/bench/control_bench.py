@@ -43,7 +43,7 @@ class Units:
         self.port = {name: Port(dut, name) for name in ("counts", "saturations", "flush", "write_waits")}
         self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in self.NAMES
                      for x in ("start", "descriptor", "done", "progress")}
-        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
+        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
         self.cycle = 0
         self.begin([])

@@ -30,7 +30,7 @@ class Executor:
         self.ready, self.valid, self.payload = (Port(dut, f"descriptors_{x}") for x in ("ready", "valid", "payload"))
         self.idle, self.settled, self.waits = (Port(dut, x) for x in ("idle", "settled", "waits"))
         self.error, self.layer = Port(dut, "error"), Port(dut, "layer")
-        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
+        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
         self.rows: list[tuple[int, ...]] = []
         self.params: list[tuple[int, ...]] = []

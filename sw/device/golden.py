@@ -230,8 +230,11 @@ class GoldenDevice(Device):
             self._params[beats] = data.view("<u4").reshape(-1, c.neuron_lanes)
 
     def _bank_rows(self, d: Fields, n: Array, writes: bool) -> tuple[Array, Array]:
-        """Bank and row of image rows ``n``, which are read or written."""
-        return n % self.config.issue, self._touch(WEIGHTS, d["weight_base"] + n // self.config.issue, writes)
+        """Banks and rows of image rows ``n``, which are read or written, [n]; of lanewise ones, in every bank, [bank, n]."""
+        c = self.config
+        apart = 1 if d["lanewise"] else c.issue
+        banks = np.arange(c.issue)[:, None] if d["lanewise"] else n % c.issue
+        return banks, self._touch(WEIGHTS, d["weight_base"] + n // apart, writes)
 
     def _transfer(self, d: Fields) -> None:
         """LOAD and STORE."""
@@ -265,6 +268,8 @@ class GoldenDevice(Device):
             rows_per_word = 1 if d["lanewise"] else c.word
             used = np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word)
             rows = self._weights[self._bank_rows(d, used, False)]
+            if d["lanewise"]:
+                rows = rows[0]
             words = range(d["words"])
             if d["lanewise"]:
                 words = range(d["first_group"] * c.lanes // c.word, -(-(d["first_group"] + d["groups"]) * c.lanes // c.word))

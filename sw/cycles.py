@@ -39,6 +39,7 @@ WARM = 160  #: words that a piece of a layer is walked through before its share 
 LATENCY = 20  #: of the memory
 FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
 IMAGES = 15  #: the same for its images
+LATE = 7  #: and for weights that it loads for later ones
 ON_THE_WAY = 64  #: beats of a LOAD that have been asked for: hw.jobs.MAX_OUTSTANDING bursts
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
 
@@ -80,6 +81,8 @@ class TimedDevice(GoldenDevice):
         needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
         begin = max(ready, self._since + 1, *(self._ends[x] + NEXT for x in needed))
         self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
+        if unit != "mover" and d["count"]:
+            self._loader = self._fetch(begin + LATE, d["count"] * c.row_bits // c.axi_bits)
         self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
         self._loads = opcode == Opcode.LOAD if unit == "mover" else self._loads
         self._elapsed = max(self._ends.values())

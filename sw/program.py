@@ -9,6 +9,7 @@ import numpy as np
 from golden.spec import descriptor
 from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
+from sw.ahead import load_ahead
 from sw.allocation import Region, place
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.fields import Pass, Place
@@ -61,6 +62,8 @@ class ProgramBuilder:
             moved = dict.fromkeys(("weight_addr", "param_addr"), images)
             if opcode in (Opcode.LOAD, Opcode.STORE) and fields["segment"] == IMAGE_SEGMENT:
                 moved["offset"] = spill
+            elif opcode in (Opcode.LINEAR, Opcode.HAMMING):
+                moved["offset"] = images
             at = {name: value + moved.get(name, 0) for name, value in fields.items()}
             words += descriptor.encode(opcode, {**at, "layer": number})
         return np.array(words, "<u4").view(np.uint8)
@@ -84,6 +87,7 @@ class ProgramBuilder:
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
                 self._keep(stage.layer)
+        load_ahead(self.config, self._descriptors)
         self._emit(Opcode.END, {}, "end", (0, 1))
 
     def _keep(self, layer: Layer) -> None:

@@ -117,11 +117,11 @@ _FIELDS = (
     Field("width", 26, 0, 8, "HAMMING: channels of the heads made together, multiple of lanes, at most head_max"),
     Field("head_mask", 26, 8, 8, "HAMMING: row i, lane j belong to the same head where (i xor j) & head_mask is 0"),
     Field("bank_tokens", 27, 0, 24, "HAMMING: tokens per bank: positions * steps"),
-    Field("offset", 28, 0, 32, "LOAD, STORE: offset in the segment, multiple of 64"),
-    Field("count", 29, 0, 24, "LOAD, STORE: words (of all banks together) or beats"),
+    Field("offset", 28, 0, 32, "LOAD, STORE: offset in the segment, multiple of 64; else of the rows in segment 0"),
+    Field("count", 29, 0, 24, "LOAD, STORE: words (of all banks together) or beats; else weight rows for later ones"),
     Field("segment", 29, 24, 2, "LOAD, STORE: segment register to use"),
     Field("space", 29, 26, 1, "LOAD, STORE: 0 spike banks, 1 residual memory"),
-    Field("base", 30, 0, 24, "LOAD, STORE: first bank address or beat; step_stride words go to each bank in turn"),
+    Field("base", 30, 0, 24, "LOAD, STORE: first address or beat; step_stride words go to each bank in turn; else bank row"),
     Field("checksum", 31, 0, 32, "makes the sum of all 32 words 0 modulo 2**32"),
 )
 FIELDS = {f.name: f for f in _FIELDS}
@@ -181,9 +181,9 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.LINEAR: {
         **dict.fromkeys(("out_h", "out_w"), (1, 4095)),
         **dict.fromkeys(("kernel_h", "kernel_w", "groups", "steps", "words"), (1, 255)),
-        "planes": (1, 8), "slices": (1, 4),
+        "planes": (1, 8), "slices": (1, 4), "count": (0, (1 << 20) - 1),
     },
-    Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4)},
+    Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4), "count": (0, (1 << 20) - 1)},
     Opcode.LOAD: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
     Opcode.STORE: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
 }

@@ -70,8 +70,6 @@ def region(config: Config, opcode: Opcode, fields: Mapping[str, int]) -> Region:
     if opcode not in (Opcode.LINEAR, Opcode.HAMMING):
         return Region()
     rows = d["groups"] * d["slices"] * d["slice_words"] * (1 if d["lanewise"] else config.rows_per_word)
-    if opcode == Opcode.LINEAR and not d["in_h"]:
-        rows = 0  # nothing is read, no weights are used
     return Region(d["weight_base"], round_up(rows, config.rows_per_word), d["param_base"], d["groups"] * config.beats)
 
 

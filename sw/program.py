@@ -11,6 +11,7 @@ from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
 from sw.ahead import load_ahead
 from sw.allocation import Region, place
+from sw.bands import in_bands
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.fields import Pass, Place
 from sw.linear import head_parts
@@ -87,6 +88,10 @@ class ProgramBuilder:
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
                 self._keep(stage.layer)
+        if INPUT not in plan.outside:
+            some = in_bands(self.config, *self._descriptors[:2])
+            steps = {opcode: step for (opcode, _), step in zip(self._descriptors[:2], self.steps, strict=False)}
+            self._descriptors[:2], self.steps[:2] = some, [steps[opcode] for opcode, _ in some]
         load_ahead(self.config, self._descriptors)
         self._emit(Opcode.END, {}, "end", (0, 1))
 

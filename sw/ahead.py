@@ -1,14 +1,15 @@
 """Weights that load earlier than while the descriptor before runs: long images during long layers, as far as memory allows.
 
 The loader goes through a program in its order, and only a little ahead: an image that is longer than the layer before it makes
-the array wait, though the bus was idle during longer layers before that. Such an image is handed to one of these, which loads
-it when it has started (descriptor fields ``offset``, ``count``, ``base``).
+the array wait, though the bus was idle during longer layers before that. Pieces of such an image are handed to these, which load
+them when they have started (descriptor fields ``offset``, ``count``, ``base``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import lcm
 
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS, Opcode, taps_at_once
@@ -37,31 +38,50 @@ def load_ahead(config: Config, program: Program) -> None:
     used = [region(config, opcode, d) for opcode, d in program]
     held: list[tuple[int, int, Region]] = []  # what loads early: from which descriptor to which, and where
     for user, (opcode, d) in enumerate(program):
-        rows, wait = d.get("weight_rows", 0), load[user] - time[user - 1]
-        if user < 2 or not rows or wait <= 0 or opcode != Opcode.LINEAR or d.get("lanewise") or _shared(program, used, user):
+        wait = load[user] - time[user - 1]
+        if user < 2 or wait <= 0 or opcode != Opcode.LINEAR or d.get("lanewise") or _shared(program, used, user):
             continue
-        beats = rows * config.row_bits // config.axi_bits
-        gains = {
-            i: wait - max(load[i + 1] + beats - time[i], 0) for i in range(max(user - REACH, 0), user - 1)
-            if program[i][0] == Opcode.LINEAR and not program[i][1].get("count")
-        }
-        for i in sorted(gains, key=lambda i: (gains[i], i), reverse=True):
-            busy = [*used[_first(program, i) : user], *used[user + 1 : user + 2]]
-            busy += [place for begin, end, place in held if begin <= user and i <= end]
-            row = _free(config, used[user].rows, busy)
-            if 2 * gains[i] <= wait or row is None:  # what is gained must not be an error of the estimate
-                continue
-            program[i][1].update(offset=d.pop("weight_addr"), count=rows, base=row)
-            d.update(weight_rows=0, weight_base=row)
-            used[user] = replace(used[user], row=row)
-            held.append((i, user, used[user]))
-            time[i] -= beats
-            load[user] = _loading(config, d)
-            break
+        pieces = _pieces(config, program, user, wait, [time[i] - load[i + 1] for i in range(user - 1)])
+        row = None
+        while pieces and row is None:
+            first = pieces[-1][0]
+            busy = [*used[_first(program, first) : user], *used[user + 1 : user + 2]]
+            row = _free(config, used[user].rows, busy + [place for begin, end, place in held if begin <= user and first <= end])
+            if row is None:
+                pieces.pop()
+        if row is None:
+            continue
+        used[user] = replace(used[user], row=row)
+        held.append((pieces[-1][0], user, used[user]))
+        for i, rows in pieces:
+            program[i][1].update(offset=d["weight_addr"] + rows.start * config.row_bits // 8, count=len(rows),
+                                 base=row + rows.start // config.issue)
+            time[i] -= len(rows) * config.row_bits // config.axi_bits
+        d.update(weight_rows=pieces[-1][1].start, weight_base=row)
+        load[user] = _loading(config, d)
     for i, (_, d) in enumerate(program):
         # its image is smaller now, or the one before lies elsewhere
         if i and "param_addr" in d and not d["prefetch"]:
             d["prefetch"] = int(all(_apart(x, used[i], bool(d.get("weight_rows"))) for x in used[_first(program, i - 1) : i]))
+
+
+def _pieces(config: Config, program: Program, user: int, wait: int, slack: Sequence[int]) -> list[tuple[int, range]]:
+    """Who loads which rows of an image, the nearest first: the last ones, as many as make ``wait`` cycles, in their idle time.
+
+    The first rows stay with the image's own descriptor. Pieces begin at multiples of 64 bytes.
+    """
+    grain = lcm(config.issue, max(512 // config.row_bits, 1))
+    end = program[user][1].get("weight_rows", 0)
+    least = max(end - -(-wait * config.axi_bits // config.row_bits), 0) // grain * grain
+    pieces = []
+    for i in range(user - 2, max(user - REACH, 0) - 1, -1):
+        opcode, d = program[i]
+        begin = max(end - slack[i] * config.axi_bits // config.row_bits, least)
+        begin = -(-begin // grain) * grain
+        if opcode == Opcode.LINEAR and not d.get("count") and end - begin >= grain:
+            pieces.append((i, range(begin, end)))
+            end = begin
+    return pieces
 
 
 def region(config: Config, opcode: Opcode, fields: Mapping[str, int]) -> Region:

@@ -10,7 +10,9 @@ import numpy as np
 from golden.spec import descriptor
 from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
+from sw.ahead import load_ahead
 from sw.allocation import Region, place
+from sw.bands import in_bands
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.fields import Pass, Place
 from sw.linear import head_parts
@@ -64,7 +66,6 @@ class ProgramBuilder:
         self.layouts, self.config = plan.layouts, plan.layouts.config
         self._offsets = offsets
         self._descriptors: list[Made] = []
-        self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
         self.result_bytes = 0
         self._before = Region()  # what the last descriptor uses of weight and parameter memory
@@ -85,13 +86,16 @@ class ProgramBuilder:
             moved = dict.fromkeys(("weight_addr", "param_addr"), images)
             if one.opcode in (Opcode.LOAD, Opcode.STORE) and one.fields["segment"] == IMAGE_SEGMENT:
                 moved["offset"] = spill
+            elif one.opcode in (Opcode.LINEAR, Opcode.HAMMING):
+                moved["offset"] = images
             fields = {name: value + moved.get(name, 0) for name, value in one.fields.items()}
             words += descriptor.encode(one.opcode, {**fields, "layer": number})
         return np.array(words, "<u4").view(np.uint8)
 
     def program(self, offset: int) -> Program:
         """What the manifest says of it; its first descriptor is at ``offset`` of the image."""
-        return Program(offset, self.result_bytes, tuple(self.steps), self.tensors)
+        steps = tuple(Step(x.opcode.name.lower(), x.layer, *x.sop) for x in self._descriptors)
+        return Program(offset, self.result_bytes, steps, self.tensors)
 
     def _build(self) -> None:
         """Load the input, run all stages, store the result (and all else that the model names)."""
@@ -108,7 +112,19 @@ class ProgramBuilder:
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
                 self._keep(stage.layer)
+        self._hasten()
         self._emit(Made(Opcode.END, {}, "end"))
+
+    def _hasten(self) -> None:
+        """The first layer begins with the first rows of the input, where it can, and long images load early."""
+        load, first = self._descriptors[:2]
+        if INPUT not in self.plan.outside and first.opcode == Opcode.LINEAR:
+            made = {x.opcode: x for x in (load, first)}
+            bands = in_bands(self.config, *((x.opcode, dict(x.fields)) for x in (load, first)))
+            self._descriptors[:2] = [replace(made[opcode], fields=fields) for opcode, fields in bands]
+        program = [(x.opcode, dict(x.fields)) for x in self._descriptors]
+        load_ahead(self.config, program)
+        self._descriptors = [replace(x, fields=fields) for x, (_, fields) in zip(self._descriptors, program, strict=True)]
 
     def _keep(self, layer: Layer) -> None:
         """Store what a layer has made and what is still on chip only."""
@@ -118,7 +134,6 @@ class ProgramBuilder:
 
     def _emit(self, *some: Made) -> None:
         self._descriptors += some
-        self.steps += (Step(x.opcode.name.lower(), x.layer, *x.sop) for x in some)
 
     def _reserve(self, name: str, kind: str, layer: Layer) -> None:
         """Give a tensor its place in the result segment."""

@@ -32,7 +32,7 @@ def gather_passes(layouts: Layouts, layer: Layer) -> list[Pass]:
         for plane, dy, dx in product(range(wide.planes), range(size), range(size)):
             fields = walk(x, x.shape[1:3]) | spikes_to(wide, layouts.config) | {
                 "origin": plane * x.words, "spike_dst": dy * wide.y_stride + dx * wide.x_stride + plane * wide.words + first,
-                "dst_pos_stride": size * wide.x_stride, "dst_row_skip": (size - 1) * wide.y_stride,
+                "dst_pos_stride": size * wide.x_stride, "dst_row_skip": size * (wide.y_stride - x.shape[2] * wide.x_stride),
             }
             if plane >= x.planes:
                 fields |= {"origin": 0, "theta": 2}  # more than the one bit that is read

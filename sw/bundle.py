@@ -18,7 +18,7 @@ from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
 from sw.packing import Bytes
 
-FORMAT = 3
+FORMAT = 4
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
 
 
@@ -30,7 +30,8 @@ class BundleError(ValueError):
 class Tensor:
     """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
 
-    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one.
+    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one. ``strides`` are
+    the words of a row and of a position of spikes in each bank, gaps included.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Tensor:
     offset: int
     size: int
     parts: int
+    strides: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Manifest:
     classes: tuple[str, ...]
     encoding: dict[str, Any]
     planes: int
+    cores: int
     lanes: int
     neuron_lanes: int
     word: int
@@ -160,7 +163,8 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
     programs = {
         name: Program(
             program["offset"], program["result_bytes"], tuple(Step(**step) for step in program["steps"]),
-            {key: Tensor(**{**value, "shape": tuple(value["shape"])}) for key, value in program["tensors"].items()},
+            {key: Tensor(**{**value, "shape": tuple(value["shape"]), "strides": tuple(value["strides"])})
+             for key, value in program["tensors"].items()},
         )
         for name, program in fields["programs"].items()
     }

@@ -48,9 +48,9 @@ def compile_model(source: ModelFile, config: Config) -> Bundle:
     words = Layouts(model, config).spikes(INPUT)
     manifest = Manifest(
         preset=config.name, config=config.digest, model=source.digest, name=model.name, classes=model.classes,
-        encoding=asdict(model.encoding), planes=model.planes, lanes=config.lanes, neuron_lanes=config.neuron_lanes,
-        word=config.word, peak_sop=config.peak_sop, input_bytes=words.bank_words * config.cores * config.word // 8,
-        programs=programs,
+        encoding=asdict(model.encoding), planes=model.planes, cores=config.cores, lanes=config.lanes,
+        neuron_lanes=config.neuron_lanes, word=config.word, peak_sop=config.peak_sop,
+        input_bytes=words.bank_words * config.cores * config.word // 8, programs=programs,
     )
     return Bundle(manifest, image)
 
@@ -128,16 +128,17 @@ class _ProgramBuilder:
 
     def _reserve(self, name: str, kind: str) -> None:
         """Give a tensor its place in the result segment."""
-        shape, parts = self.layouts.shapes[name], 1
+        shape, parts, strides = self.layouts.shapes[name], 1, (0, 0)
         if kind == SPIKES:
             layout = self.layouts.spikes(name)
             size, parts = layout.bank_words * self.config.cores * self.config.word // 8, layout.planes
+            strides = layout.y_stride, layout.x_stride
         elif kind == RESIDUAL:
             size = residual_beats(shape, self.config) * self.config.u_beat_bits // 8
         else:
             parts = head_parts(self.layouts)
             size = parts * logit_beats(shape[3], self.config) * self.config.u_beat_bits // 8
-        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, parts)
+        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, parts, strides)
         self.result_bytes += round_up(size, ALIGN)
 
     def _load_input(self) -> None:
@@ -153,7 +154,7 @@ class _ProgramBuilder:
         fields = {"offset": tensor.offset, "segment": RESULT_SEGMENT, "base": self.bases[name]}
         if tensor.kind == SPIKES:
             layout = self.layouts.spikes(name)
-            fields |= {"count": layout.bank_words * self.config.cores, "space": SPIKE_SPACE, "step_stride": layout.step_words}
+            fields |= {"count": layout.bank_words * self.config.cores, "space": SPIKE_SPACE, "step_stride": layout.y_stride}
         else:
             fields |= {"count": tensor.size * 8 // self.config.u_beat_bits, "space": RESIDUAL_SPACE, "step_stride": 1}
         self._emit(Opcode.STORE, fields, layer, (0, 1))

@@ -53,8 +53,8 @@ def walk(source: SpikeTensor, out: tuple[int, int]) -> dict[str, int]:
 def spikes_to(target: SpikeTensor, config: Config) -> dict[str, int]:
     """Fields that say how the spikes lie that a pass makes."""
     return {
-        "fire": 1, "dst_words": target.step_words, "dst_pos_stride": target.x_stride, "dst_plane_stride": target.words,
-        "out_planes": target.planes, "bank_mask": every_core(config),
+        "fire": 1, "dst_words": target.step_words, "dst_pos_stride": target.x_stride, "dst_row_skip": target.y_gap,
+        "dst_plane_stride": target.words, "out_planes": target.planes, "bank_mask": every_core(config),
     }
 
 

@@ -91,6 +91,19 @@ def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, plan
     return np.ascontiguousarray(np.einsum("hwtpc,p->thwc", bits, weights))
 
 
+def join_rows(
+    data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int, cores: int, strides: tuple[int, int]
+) -> Bytes:
+    """Words ``[y][x][t][plane][word]`` of a tensor [T, H, W, C] whose rows were stored bank by bank, ``[y][core][bank word]``;
+    ``strides`` are the words of a row and of a position in a bank, gaps included.
+    """
+    t, h, w, c = shape
+    step, (y_stride, x_stride) = planes * round_up(c, word) // 8, (n * word // 8 for n in strides)
+    rows = data.reshape(h, cores, y_stride)[:, :, : w * x_stride].reshape(h, cores, w, x_stride)
+    steps = rows[..., : t // cores * step].reshape(h, cores, w, t // cores, step)
+    return steps.transpose(0, 2, 3, 1, 4).reshape(-1)
+
+
 def pack_residual(u: Array, lanes: int) -> Bytes:
     """16-bit values ``[y][x][t][channel]``, channels padded with 0 to a multiple of ``lanes``."""
     t, h, w, c = u.shape

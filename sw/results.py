@@ -140,7 +140,8 @@ class StatisticsReader:
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     """A stored tensor, [T, H, W, C]."""
     if tensor.kind == SPIKES:
-        return packing.unpack_spikes(data, tensor.shape, manifest.word, tensor.parts)
+        words = packing.join_rows(data, tensor.shape, manifest.word, tensor.parts, manifest.cores, tensor.strides)
+        return packing.unpack_spikes(words, tensor.shape, manifest.word, tensor.parts)
     if tensor.kind == RESIDUAL:
         return packing.unpack_residual(data, tensor.shape, manifest.lanes)
     return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)

@@ -43,7 +43,7 @@ test: $(READY) ## golden, software, hardware and the quick part of sim (minutes)
 sim: $(READY) sim-device ## every RTL bench under random stalls, and whole clips through the driver (a new seed each time; SEED=n replays)
 	TANDEM_SEED=$(or $(SEED),$(shell date +%s)) $(PY) -m pytest -n 2 sim hw
 
-formal: $(READY) ## formal contracts of streams, queue and arbiter
+formal: $(READY) ## formal contracts of streams and queue
 	$(PY) -m sim.formal
 
 sim-device: $(READY) ## the Verilated device, build/PRESET/libdevice.so

@@ -106,13 +106,23 @@ class WeightWrite(Signature):
 class Unit(Signature):
     """How the sequencer runs a unit, as seen by the sequencer.
 
-    ``start`` pulses for one cycle while the descriptor is stable; the unit pulses ``done`` in the cycle after its last
-    effect (all its writes have reached memory), never in the cycle of ``start``. ``progress`` is high in each cycle in
-    which the unit moves on; the watchdog counts the others.
+    ``start`` pulses for one cycle; the descriptor is stable from then on until ``done``. The unit pulses ``done`` in the cycle
+    after its last effect (all its writes have reached memory), never in the cycle of ``start``. ``progress`` is high in each
+    cycle in which the unit moves on; the watchdog counts the others.
     """
 
     def __init__(self) -> None:
-        super().__init__({"start": Out(1), "done": In(1), "progress": In(1)})
+        super().__init__({"start": Out(1), "descriptor": Out(descriptor_layout()), "done": In(1), "progress": In(1)})
+
+
+def mover_waits(config: Config) -> data.StructLayout:
+    """Ports of the scratchpad that LINEAR uses in this cycle, and the mover asks nothing of; those that write spikes by bank."""
+    return data.StructLayout({"spike_read": 1, "spike_write": config.cores, "u_read": 1, "u_write": 1})
+
+
+def hamming_waits() -> data.StructLayout:
+    """Read ports, of spikes and of parameters, that others use in this cycle: HAMMING asks nothing of them."""
+    return data.StructLayout({"read": 1, "params": 1})
 
 
 def u_read(config: Config) -> MemoryRead:
@@ -137,5 +147,6 @@ def param_write(config: Config) -> MemoryWrite:
 
 __all__ = [
     "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "counts_layout",
-    "descriptor_layout", "lasts", "param_read", "param_write", "parameter_layout", "read_word", "u_read", "u_write",
+    "descriptor_layout", "hamming_waits", "lasts", "mover_waits", "param_read", "param_write", "parameter_layout",
+    "read_word", "u_read", "u_write",
 ]

@@ -8,9 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
 from golden.spec.registers import ADDRESS_BITS
-from hw.arbiter import JobArbiter
 from hw.axi import AxiLite, AxiRead, AxiWrite
-from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, descriptor_layout, param_write, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, mover_waits, param_write, u_read, u_write
 from hw.loader import Loader
 from hw.mover import Mover
 from hw.read_dma import ReadDma
@@ -26,23 +25,23 @@ class Control(wiring.Component):
     """Registers, DMA engines, loader, mover and sequencer: everything but the compute units and their memories.
 
     While ``flush`` is high (whenever no program runs) the compute units are to be held in reset. The loader may write
-    weights and parameters while LINEAR runs (the compiler sees to it that they are others), never while HAMMING runs.
-    Spike and residual ports are used only while LOAD or STORE runs.
+    weights and parameters while units run (the compiler sees to it that they are others).
 
     Ports
     -----
     axil : AxiLite, in
     axi_read, axi_write : AxiRead, AxiWrite, out
     irq : Signal(), out
-    descriptor : Signal(descriptor_layout()), out
-        Stable from a unit's ``start`` to its ``done``.
     linear, hamming : Unit, out
     flush : Signal(), out
         The compute units are to be reset.
     weight_write : WeightWrite, out
     param_write : MemoryWrite, out
+    write_waits : Signal(), in
+        See `Loader`.
     spike_read, spike_write, u_read, u_write : out
         The mover's ports of the scratchpad.
+    waits : Signal(mover_waits), in
     counts : Signal(counts_layout), in
         What the statistics count in this cycle; may come one cycle after ``done``.
     saturations : Signal(), in
@@ -53,10 +52,11 @@ class Control(wiring.Component):
         self.config = config
         super().__init__({
             "axil": In(AxiLite(ADDRESS_BITS)), "axi_read": Out(AxiRead(config.axi_bits)),
-            "axi_write": Out(AxiWrite(config.axi_bits)), "irq": Out(1), "descriptor": Out(descriptor_layout()),
+            "axi_write": Out(AxiWrite(config.axi_bits)), "irq": Out(1),
             "linear": Out(Unit()), "hamming": Out(Unit()), "flush": Out(1), "weight_write": Out(WeightWrite(config)),
-            "param_write": Out(param_write(config)), "spike_read": Out(SpikeRead(config)),
+            "param_write": Out(param_write(config)), "write_waits": In(1), "spike_read": Out(SpikeRead(config)),
             "spike_write": Out(SpikeWrite(config)), "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
+            "waits": In(mover_waits(config)),
             "counts": In(counts_layout(config)), "saturations": In(range(config.neuron_lanes + 1)),
         })
 
@@ -67,8 +67,7 @@ class Control(wiring.Component):
         m.submodules.supervisor = supervisor = Supervisor()
         reset_by_flush = {
             "sequencer": (sequencer := Sequencer(c)), "recorder": (recorder := Recorder(c)), "loader": (loader := Loader(c)),
-            "mover": (mover := Mover(c)), "read_arbiter": (read_arbiter := JobArbiter(c)),
-            "write_share": (write_share := WriteShare(c)),
+            "mover": (mover := Mover(c)), "write_share": (write_share := WriteShare(c)),
         }
         for name, block in reset_by_flush.items():
             m.submodules[name] = ResetInserter(supervisor.flush)(block)
@@ -86,7 +85,10 @@ class Control(wiring.Component):
         connect(m, loader.param_write, flipped(self.param_write))
         for name in ("spike_read", "spike_write", "u_read", "u_write"):
             connect(m, getattr(mover, name), flipped(getattr(self, name)))
-        m.d.comb += [self.irq.eq(registers.irq), self.flush.eq(supervisor.flush), self.descriptor.eq(sequencer.descriptor)]
+        m.d.comb += [
+            self.irq.eq(registers.irq), self.flush.eq(supervisor.flush), mover.waits.eq(self.waits),
+            loader.waits.eq(self.write_waits),
+        ]
 
         # Descriptors and their units.
         connect(m, loader.descriptors, sequencer.descriptors)
@@ -94,19 +96,15 @@ class Control(wiring.Component):
         connect(m, sequencer.records, recorder.records)
         m.d.comb += [
             loader.start.eq(supervisor.go), loader.program.eq(registers.program), loader.segment.eq(registers.segments[0]),
-            loader.idle.eq(sequencer.idle), loader.settled.eq(sequencer.settled), loader.locked.eq(sequencer.locked),
-            mover.descriptor.eq(sequencer.descriptor), mover.segments.eq(registers.segments),
-            recorder.segment.eq(registers.segments[3]),
+            loader.idle.eq(sequencer.idle), loader.settled.eq(sequencer.settled), mover.segments.eq(registers.segments),
+            recorder.segment.eq(registers.segments[3]), sequencer.counts.eq(self.counts),
         ]
-        m.d.comb += sequencer.counts.eq(self.counts)
 
         # Memory.
-        connect(m, mover.read_jobs, read_arbiter.jobs0)
-        connect(m, loader.jobs, read_arbiter.jobs1)
-        connect(m, read_arbiter.data0, mover.read_data)
-        connect(m, read_arbiter.data1, loader.data)
-        connect(m, read_arbiter.jobs, read_dma.jobs)
-        connect(m, read_dma.data, read_arbiter.data)
+        connect(m, mover.read_jobs, read_dma.jobs0)
+        connect(m, loader.jobs, read_dma.jobs1)
+        connect(m, read_dma.data0, mover.read_data)
+        connect(m, read_dma.data1, loader.data)
         connect(m, mover.write_jobs, write_share.jobs0)
         connect(m, recorder.jobs, write_share.jobs1)
         connect(m, mover.write_data, write_share.data0)
@@ -132,7 +130,7 @@ class Control(wiring.Component):
             supervisor.watchdog.eq(registers.watchdog), supervisor.finished.eq(sequencer.finished),
             supervisor.illegal.eq(loader.error), supervisor.read_error.eq(read_dma.error),
             supervisor.write_error.eq(write_dma.error), supervisor.loader_layer.eq(loader.layer),
-            supervisor.layer.eq(sequencer.layer), supervisor.loader_reads.eq(read_arbiter.owner),
+            supervisor.layer.eq(sequencer.error_layer), supervisor.loader_reads.eq(read_dma.error_user),
             supervisor.drained.eq(read_dma.idle & write_dma.idle), read_dma.stop.eq(supervisor.stop),
             write_dma.stop.eq(supervisor.stop), registers.busy.eq(supervisor.busy), registers.finished.eq(supervisor.well),
             registers.error.eq(supervisor.error), registers.code.eq(supervisor.code),

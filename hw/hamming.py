@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.adder import Adder
-from hw.bus import SpikeRead, Unit, WeightWrite, descriptor_layout, param_read, param_write, read_word
+from hw.bus import SpikeRead, Unit, WeightWrite, hamming_waits, param_read, param_write, read_word
 from hw.mux_adder import MuxAdder
 from hw.near import near
 
@@ -24,12 +24,13 @@ class Hamming(wiring.Component):
     cycles; then each cycle takes one K channel against one lane group of V: ``lanes * ham_tokens`` AND bits. An
     imaginary K channel of ones comes first and counts s. Writing: for each lane group, row by row, one slice a cycle.
     Cycles: ``(words of K) * (words of V) * blocks * (2*ham_tokens/cores + 2 + (channels + 1) * groups)`` and
-    ``groups * (width * (slices + 2) + 2 * beats + 4)``, and a few.
+    ``groups * (width * (slices + 2) + 2 * beats + 4)``, and a few, and those in which it waits for
+    LINEAR's reads. Nobody delays its writes.
 
     Ports
     -----
     unit : Unit, in
-    descriptor : Signal(descriptor_layout()), in
+    waits : Signal(hamming_waits), in
     read : SpikeRead, out
     params : MemoryRead, out
     param_write : MemoryWrite, out
@@ -39,14 +40,14 @@ class Hamming(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "unit": In(Unit()), "descriptor": In(descriptor_layout()), "read": Out(SpikeRead(config)),
+            "unit": In(Unit()), "waits": In(hamming_waits()), "read": Out(SpikeRead(config)),
             "params": Out(param_read(config)), "param_write": Out(param_write(config)), "weights": Out(WeightWrite(config)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        d = self.descriptor
+        d = self.unit.descriptor
         lane_shift = clog2(c.lanes)
         max_groups = c.head_max // c.lanes
         groups_per_word = c.word // c.lanes
@@ -178,8 +179,8 @@ class Hamming(wiring.Component):
         m.d.comb += [
             param_addr.eq(d.param_base + (group << clog2(c.beats))), self.params.addr.eq(param_addr + beat),
             beat_before.eq(beat - 1), self.param_write.addr.eq(param_addr + beat_before),
-            self.param_write.en.eq(write_back & (beat != 0)),
         ]
+        m.d.sync += self.param_write.en.eq(write_back)
         for i in range(c.neuron_lanes):
             beats = Signal(data.ArrayLayout(24, c.beats), name=f"beats{i}")
             m.d.comb += [
@@ -198,21 +199,23 @@ class Hamming(wiring.Component):
                 m.d.sync += [addr.eq(d.k_src + word_k + token_addr), load.eq(0)]
                 m.next = "LOAD-K"
             with m.State("LOAD-K"):
-                m.d.comb += loading_k.eq(1)
-                m.d.sync += [load.eq(load + 1), addr.eq(addr + d.step_stride)]
-                with m.If(load == loads - 1):
-                    m.d.sync += [load.eq(0), addr.eq(d.v_src + word_v + token_addr)]
-                    m.next = "LOAD-V"
+                with m.If(~self.waits.read):
+                    m.d.comb += loading_k.eq(1)
+                    m.d.sync += [load.eq(load + 1), addr.eq(addr + d.step_stride)]
+                    with m.If(load == loads - 1):
+                        m.d.sync += [load.eq(0), addr.eq(d.v_src + word_v + token_addr)]
+                        m.next = "LOAD-V"
             with m.State("LOAD-V"):
-                m.d.comb += loading_v.eq(1)
-                m.d.sync += [load.eq(load + 1), addr.eq(addr + d.step_stride), token_addr.eq(token_addr + d.step_stride)]
-                with m.If(load == loads - 1):
-                    m.d.sync += [
-                        remaining.eq(Mux(remaining > loads, remaining - loads, 0)),
-                        ones.eq(word_k == 0), row.eq(Mux(word_k == 0, c.head_max, word_k << clog2(c.word))),
-                        bit.eq(d.mask_low), sub.eq(low_group), group.eq(word_v << clog2(groups_per_word)),
-                    ]
-                    m.next = "SETTLE"
+                with m.If(~self.waits.read):
+                    m.d.comb += loading_v.eq(1)
+                    m.d.sync += [load.eq(load + 1), addr.eq(addr + d.step_stride), token_addr.eq(token_addr + d.step_stride)]
+                    with m.If(load == loads - 1):
+                        m.d.sync += [
+                            remaining.eq(Mux(remaining > loads, remaining - loads, 0)),
+                            ones.eq(word_k == 0), row.eq(Mux(word_k == 0, c.head_max, word_k << clog2(c.word))),
+                            bit.eq(d.mask_low), sub.eq(low_group), group.eq(word_v << clog2(groups_per_word)),
+                        ]
+                        m.next = "SETTLE"
             with m.State("SETTLE"):  # the last word arrives
                 m.next = "COUNT"
             with m.State("COUNT"):
@@ -240,11 +243,13 @@ class Hamming(wiring.Component):
                 with m.If(running == 0):
                     m.next = "BIAS"
             with m.State("BIAS"):
-                m.d.sync += [beat.eq(beat + 1), at.eq((c.head_max << clog2(max_groups)) + group)]
-                m.d.comb += [self.params.en.eq(beat != c.beats), will_take.eq(1 << beat)]
+                m.d.sync += at.eq((c.head_max << clog2(max_groups)) + group)
                 with m.If(beat == c.beats):
                     m.d.sync += beat.eq(0)
                     m.next = "SUMS"
+                with m.Elif(~self.waits.params):
+                    m.d.sync += beat.eq(beat + 1)
+                    m.d.comb += [self.params.en.eq(1), will_take.eq(1 << beat)]
             with m.State("SUMS"):  # read s of the lane group
                 m.d.comb += count_read.en.eq(1)
                 m.d.sync += [row.eq(0), at.eq(group)]
@@ -270,13 +275,14 @@ class Hamming(wiring.Component):
                         m.d.sync += group_row.eq(slice_row + d.slice_words)
                         m.next = "WRITE"
             with m.State("WRITE"):  # the rest of a parameter stays, so that it is read again
-                m.d.comb += [self.params.en.eq(beat != c.beats), write_back.eq(1)]
-                m.d.sync += beat.eq(beat + 1)
                 with m.If(beat == c.beats):
                     m.d.sync += [beat.eq(0), group.eq(group + 1)]
                     m.next = "BIAS"
                     with m.If(group == (d.width >> lane_shift) - 1):
                         m.next = "DONE"
+                with m.Elif(~self.waits.params):
+                    m.d.comb += [self.params.en.eq(1), write_back.eq(1)]
+                    m.d.sync += beat.eq(beat + 1)
             with m.State("DONE"):
                 m.d.comb += self.unit.done.eq(1)
                 m.next = "IDLE"

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
 from hw.array import Array
-from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, descriptor_layout, param_read, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, param_read, u_read, u_write
 from hw.neuron import Neuron, Writes
 
 
@@ -20,10 +20,10 @@ class Linear(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "unit": In(Unit()), "descriptor": In(descriptor_layout()), "read": Out(SpikeRead(config)),
-            "write": Out(SpikeWrite(config)), "weights": In(WeightWrite(config)), "params": Out(param_read(config)),
-            "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
-            "counts": Out(counts_layout(config)), "saturations": Out(range(config.neuron_lanes + 1)),
+            "unit": In(Unit()), "read": Out(SpikeRead(config)), "write": Out(SpikeWrite(config)),
+            "weights": In(WeightWrite(config)), "params": Out(param_read(config)), "u_read": Out(u_read(config)),
+            "u_write": Out(u_write(config)), "counts": Out(counts_layout(config)),
+            "saturations": Out(range(config.neuron_lanes + 1)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -38,7 +38,8 @@ class Linear(wiring.Component):
             connect(m, flipped(getattr(self, name)), getattr(neuron, name))
         m.d.comb += [
             array.start.eq(self.unit.start), neuron.start.eq(self.unit.start),
-            array.descriptor.eq(self.descriptor), neuron.descriptor.eq(self.descriptor), self.unit.done.eq(neuron.done),
+            array.descriptor.eq(self.unit.descriptor), neuron.descriptor.eq(self.unit.descriptor),
+            self.unit.done.eq(neuron.done),
             self.unit.progress.eq(array.fetched | array.counts.busy.any() | neuron.moved), self.counts.eq(array.counts),
             self.counts.results.eq(neuron.taken), self.saturations.eq(neuron.saturations),
         ]

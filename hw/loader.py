@@ -29,8 +29,8 @@ class Load:
 class Loader(wiring.Component):
     """Reads descriptor after descriptor, checks it, loads what it needs and offers it; at most one ahead of the executor.
 
-    Weights and parameters wait until nothing is executed unless the descriptor says ``prefetch``, and in any case while
-    ``locked``. An illegal descriptor is reported when those before it have been executed and recorded. It stops after END.
+    Weights and parameters wait until nobody reads any, unless the descriptor says ``prefetch``. An illegal descriptor is
+    reported when those before it have been executed and recorded. It stops after END.
     Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
     a parameter beat reaches its memory 2 cycles after its last beat, a weight row later, see `WeightBanks`.
 
@@ -40,15 +40,15 @@ class Loader(wiring.Component):
         Pulse: begin with the descriptor at ``program`` in ``segment`` (byte address of segment 0).
     program, segment : Signal(32), in
     idle : Signal(), in
-        The executor has nothing to do.
+        Nobody reads weights or parameters.
     settled : Signal(), in
-        Moreover, its last record is in memory.
-    locked : Signal(), in
-        Somebody else writes weights or parameters.
+        Nothing is executed, and the last record is in memory.
     jobs : stream of job_layout, out
     data : stream of beat_layout, in
     weight_write : WeightWrite, out
     param_write : MemoryWrite, out
+    waits : Signal(), in
+        Somebody else writes weights or parameters in this cycle: what is to be written waits.
     descriptors : stream of descriptor_layout, out
     error : Signal(), out
         Pulses when descriptor ``layer`` is illegal.
@@ -59,10 +59,10 @@ class Loader(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "start": In(1), "program": In(32), "segment": In(32), "idle": In(1), "settled": In(1), "locked": In(1),
+            "start": In(1), "program": In(32), "segment": In(32), "idle": In(1), "settled": In(1),
             "jobs": Out(jobs()), "data": In(beats(config.axi_bits)),
             "weight_write": Out(WeightWrite(config)), "param_write": Out(param_write(config)),
-            "descriptors": Out(stream.Signature(descriptor_layout())), "error": Out(1), "layer": Out(16),
+            "waits": In(1), "descriptors": Out(stream.Signature(descriptor_layout())), "error": Out(1), "layer": Out(16),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -111,18 +111,20 @@ class Loader(wiring.Component):
         loading, params = Signal(), Signal()  # an image is on its way; it is the parameters'
         left = Signal(20)  # rows or beats of the image that are not written
         bank, row = Signal.like(self.weight_write.bank), Signal.like(self.weight_write.row)
-        item_here = Signal()
+        item_here, stuck = Signal(), Signal()
         m.d.comb += [
+            stuck.eq((self.weight_write.en | self.param_write.en) & self.waits),
             widen.short.eq(params ^ (c.param_beat_bits > c.row_bits)), widen.narrow.payload.eq(self.data.payload.data),
-            widen.narrow.valid.eq(self.data.valid & loading), widen.wide.ready.eq(1), item_here.eq(widen.wide.valid),
-            self.data.ready.eq(fetching | (loading & widen.narrow.ready)),
+            widen.narrow.valid.eq(self.data.valid & loading), widen.wide.ready.eq(~stuck),
+            item_here.eq(widen.wide.valid & ~stuck), self.data.ready.eq(fetching | (loading & widen.narrow.ready)),
         ]
-        m.d.sync += [
-            self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
-            self.weight_write.every.eq(d.lanewise), self.weight_write.data.eq(widen.wide.payload[:c.row_bits]),
-            self.param_write.en.eq(item_here & params),
-            self.param_write.addr.eq(row), self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
-        ]
+        with m.If(~stuck):
+            m.d.sync += [
+                self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
+                self.weight_write.every.eq(d.lanewise), self.weight_write.data.eq(widen.wide.payload[:c.row_bits]),
+                self.param_write.en.eq(item_here & params), self.param_write.addr.eq(row),
+                self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
+            ]
         with m.If(item_here):
             m.d.sync += [left.eq(left - 1), bank.eq(bank + 1), row.eq(row + 1)]
             with m.If(~params & ~d.lanewise & (bank != c.issue - 1)):
@@ -132,7 +134,7 @@ class Loader(wiring.Component):
         has_image, may_load = Signal(), Signal()
         m.d.comb += [
             has_image.eq((d.weight_rows != 0) | (d.param_beats != 0)),
-            may_load.eq((d.prefetch | self.idle) & ~self.locked),
+            may_load.eq(d.prefetch | self.idle),
         ]
         with m.FSM():
             with m.State("IDLE"):
@@ -171,7 +173,7 @@ class Loader(wiring.Component):
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += loading.eq(1)
-                with m.If((left == 0) & ~self.jobs.valid):
+                with m.If((left == 0) & ~self.jobs.valid & ~stuck):
                     m.next = "PARAMS"
                     with m.If(params):
                         m.next = "OFFER"

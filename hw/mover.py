@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from golden.spec.descriptor import Opcode
-from hw.bus import SpikeRead, SpikeWrite, Unit, descriptor_layout, read_word, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, read_word, u_read, u_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
 from hw.read_dma import ReadDma
@@ -30,14 +30,15 @@ class Moves:
 class Mover(wiring.Component):
     """Copies ``count`` spike words or residual beats; one AXI beat per cycle, and about 10 cycles and a memory latency.
 
-    STORE takes two or three more cycles for each word, so that no path leads from the bus to the scratchpad and back.
+    STORE takes two or three more cycles for each word, so that no path leads from the bus to the scratchpad and back; and it
+    writes `STORE_BEATS` AXI beats at a time, between which others may write. Both wait where LINEAR uses the scratchpad.
 
     Consecutive spike words fill ``step_stride`` words of each bank in turn, so that a bank holds its core's time steps.
 
     Ports
     -----
     unit : Unit, in
-    descriptor : Signal(descriptor_layout()), in
+    waits : Signal(mover_waits), in
     segments : Signal(ArrayLayout(32, 4)), in
     read_jobs : stream of job_layout, out
     read_data : stream of beat_layout, in
@@ -49,10 +50,12 @@ class Mover(wiring.Component):
         The scratchpad.
     """
 
+    STORE_BEATS = 64
+
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "unit": In(Unit()), "descriptor": In(descriptor_layout()), "segments": In(data.ArrayLayout(32, 4)),
+            "unit": In(Unit()), "waits": In(mover_waits(config)), "segments": In(data.ArrayLayout(32, 4)),
             "read_jobs": Out(jobs()), "read_data": In(beats(config.axi_bits)),
             "write_jobs": Out(jobs()), "write_data": Out(stream.Signature(config.axi_bits)), "written": In(1),
             "spike_read": Out(SpikeRead(config)), "spike_write": Out(SpikeWrite(config)),
@@ -61,7 +64,7 @@ class Mover(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, d = self.config, self.descriptor
+        c, d = self.config, self.unit.descriptor
         wide_bits, short_bits = max(c.word, c.u_beat_bits), min(c.word, c.u_beat_bits)
         short = Signal()
         m.d.comb += short.eq(d.space ^ (c.u_beat_bits > c.word))
@@ -82,11 +85,12 @@ class Mover(wiring.Component):
 
         # LOAD
         m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
-        put = Signal()
+        put, waits = Signal(), Signal()
         m.d.comb += [
-            widen.short.eq(short), widen.narrow.payload.eq(self.read_data.payload.data), widen.wide.ready.eq(1),
+            waits.eq(Mux(d.space, self.waits.u_write, self.waits.spike_write.bit_select(bank, 1))),
+            widen.short.eq(short), widen.narrow.payload.eq(self.read_data.payload.data), widen.wide.ready.eq(~waits),
             widen.narrow.valid.eq(self.read_data.valid & loading), self.read_data.ready.eq(widen.narrow.ready & loading),
-            put.eq(widen.wide.valid & loading),
+            put.eq(widen.wide.valid & loading & ~waits),
             *(self.spike_write.addr[i].eq(addr) for i in range(c.cores)),
             *(self.spike_write.data[i].eq(widen.wide.payload) for i in range(c.cores)),
             *(self.spike_write.mask[i].eq((put & ~d.space & (bank == i)).replicate(c.word // c.neuron_lanes))
@@ -100,7 +104,7 @@ class Mover(wiring.Component):
         words = read_word(m, self.spike_read, addr)
         here_bank, spikes, beat = Signal.like(bank), Signal(c.cores * c.word), Signal.like(self.u_read.data)
         m.d.comb += [
-            fetch.eq(storing & more & ~coming & ~here),
+            fetch.eq(storing & more & ~coming & ~here & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
             self.spike_read.en.eq(fetch & ~d.space),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             narrow.short.eq(short), narrow.wide.valid.eq(here),
@@ -116,40 +120,50 @@ class Mover(wiring.Component):
         with m.If(coming):
             m.d.sync += [here.eq(1), spikes.eq(words), beat.eq(self.u_read.data)]
 
+        # Jobs: a LOAD is one, a STORE as many as it takes.
+        beats = self.read_jobs.payload.beats  # not stored yet
+        piece, long = clog2(self.STORE_BEATS), Signal()
         m.d.comb += [
-            step.eq(put | fetch),
-            self.unit.progress.eq(step | (self.write_data.valid & self.write_data.ready)),
-            self.write_jobs.payload.eq(self.read_jobs.payload),
+            step.eq(put | fetch), self.unit.progress.eq(step | (self.write_data.valid & self.write_data.ready)),
+            long.eq(beats[piece:].any()), self.write_jobs.payload.addr.eq(self.read_jobs.payload.addr),
+            self.write_jobs.payload.beats.eq(Mux(long, self.STORE_BEATS, beats[:piece])),
         ]
         with m.If(self.read_jobs.ready):
             m.d.sync += self.read_jobs.valid.eq(0)
-        with m.If(self.write_jobs.ready):
-            m.d.sync += self.write_jobs.valid.eq(0)
+        with m.If(self.write_jobs.valid & self.write_jobs.ready):
+            m.d.sync += [self.write_jobs.valid.eq(0), beats[piece:].eq(beats[piece:] - 1),
+                         self.read_jobs.payload.addr.eq(self.read_jobs.payload.addr + self.STORE_BEATS * c.axi_bytes)]
+            with m.If(~long):
+                m.d.sync += beats.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
                     left.eq(d.count), more.eq(1), addr.eq(d.base), block.eq(d.base), run.eq(d.step_stride), bank.eq(0),
                     self.read_jobs.payload.addr.eq(self.segments.as_value().word_select(d.segment, 32) + d.offset),
-                    self.read_jobs.payload.beats.eq(d.count << Mux(
-                        d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits))),
+                    beats.eq(d.count << Mux(d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits))),
                 ]
                 with m.If(self.unit.start):
                     with m.If(d.opcode == int(Opcode.LOAD)):
                         m.d.sync += self.read_jobs.valid.eq(1)
                         m.next = "LOAD"
                     with m.Else():
-                        m.d.sync += self.write_jobs.valid.eq(1)
-                        m.next = "STORE"
+                        m.next = "PIECE"
             with m.State("LOAD"):
                 m.d.comb += loading.eq(1)
                 with m.If(~more):
                     m.d.comb += self.unit.done.eq(1)
                     m.next = "IDLE"
+            with m.State("PIECE"):  # in this cycle others may ask for the engine
+                m.d.comb += storing.eq(1)
+                m.d.sync += self.write_jobs.valid.eq(1)
+                m.next = "STORE"
             with m.State("STORE"):
                 m.d.comb += storing.eq(1)
                 with m.If(self.written):
-                    m.d.comb += self.unit.done.eq(1)
-                    m.next = "IDLE"
+                    m.next = "PIECE"
+                    with m.If(beats == 0):
+                        m.d.comb += self.unit.done.eq(1)
+                        m.next = "IDLE"
         return m
 
     @staticmethod

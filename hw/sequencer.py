@@ -1,110 +1,116 @@
-"""Back half of the sequencer: runs descriptors and keeps their statistics."""
+"""Back half of the sequencer: hands descriptors to their units, several of which run at once."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
-from golden.spec.registers import SLOT_STATES, STATISTICS
 from hw.bus import Unit, counts_layout, descriptor_layout
 from hw.recorder import record_layout
+from hw.tracker import Tracker
+
+UNITS = ("linear", "hamming", "mover")
 
 
 class Sequencer(wiring.Component):
-    """Takes a descriptor, starts its unit, waits for ``done``, hands out the record, takes the next.
+    """Takes descriptors in their order, each as soon as it may start.
 
-    A descriptor that is there starts 4 cycles after the ``done`` of the one before, as long as the recorder is done with
-    the record before that. END has no record; it ends the program when the last record is written.
+    A descriptor starts when its unit is free, the descriptor before is done or ``beside``, no HAMMING runs where it is
+    ``after_hamming``, and no LOAD or STORE where it is ``after_move``. END waits for all of them. One that is there starts 4
+    cycles after the ``done`` that it waits for, or 1 after the start of the one before, as long as the recorder is done with
+    the records before. Records come as descriptors end. END has none; it ends the program when the last one is written.
 
     Ports
     -----
     descriptors : stream of descriptor_layout, in
-    descriptor : Signal(descriptor_layout()), out
-        Stable from ``start`` to ``done``.
     linear, hamming, mover : Unit, out
     records : stream of record_layout, out
         Ready again means: the last one is in memory.
     counts : Signal(counts_layout), in
-        Increments of the statistics: ``adds`` and ``results`` are counted until the cycle after ``done``, the states of slots
-        while the descriptor runs, so that they make as many slot cycles.
+        See `Tracker`; of LINEAR.
     idle : Signal(), out
-        No descriptor is being executed.
+        Nobody reads weights or parameters: neither LINEAR nor HAMMING runs.
     settled : Signal(), out
-        Moreover, the last record is in memory.
-    locked : Signal(), out
-        HAMMING runs: weights and parameters are its own.
+        No unit runs, and the last record is in memory.
     layer : Signal(16), out
-        Number of the descriptor that runs, or runs next.
+        Number of the descriptor that was started last, or, when that is done or ``beside``, of the next one.
+    error_layer : Signal(16), out
+        Number of the descriptor that an error of memory belongs to: of the LOAD or STORE that runs, else ``layer``.
     finished : Signal(), out
         Pulses at the end of the program.
     progress : Signal(), out
-        The unit that runs moves on.
+        A unit that runs moves on.
     """
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         super().__init__({
-            "descriptors": In(stream.Signature(descriptor_layout())), "descriptor": Out(descriptor_layout()),
-            "linear": Out(Unit()), "hamming": Out(Unit()), "mover": Out(Unit()),
-            "records": Out(stream.Signature(record_layout())),
-            "counts": In(counts_layout(config)), "idle": Out(1), "settled": Out(1), "locked": Out(1),
-            "layer": Out(16), "finished": Out(1), "progress": Out(1),
+            "descriptors": In(stream.Signature(descriptor_layout())), **dict.fromkeys(UNITS, Out(Unit())),
+            "records": Out(stream.Signature(record_layout())), "counts": In(counts_layout(config)), "idle": Out(1),
+            "settled": Out(1), "layer": Out(16), "error_layer": Out(16), "finished": Out(1), "progress": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        d = self.descriptor
-        units = {Opcode.LINEAR: self.linear, Opcode.HAMMING: self.hamming, Opcode.LOAD: self.mover, Opcode.STORE: self.mover}
-        done, executing, counting = Signal(), Signal(), Signal()
+        d = self.descriptors.payload
+        trackers = [Tracker(self.config, name == "linear") for name in UNITS]
+        number, wait = Signal(16), Signal(32)
+        busy, running, begins, take = (Signal(len(UNITS), name=name) for name in ("busy", "running", "begins", "take"))
+        for i, (name, tracker) in enumerate(zip(UNITS, trackers, strict=True)):
+            m.submodules[name] = tracker
+            connect(m, tracker.unit, flipped(getattr(self, name)))
+            m.d.comb += [
+                tracker.offer.eq(d), tracker.take.eq(take[i]), tracker.number.eq(number), tracker.wait.eq(wait),
+                tracker.counts.eq(self.counts), busy[i].eq(tracker.busy), running[i].eq(tracker.running),
+                begins[i].eq(tracker.begins),
+            ]
+        linear, hamming, mover = trackers
+
+        # Who takes the descriptor, and for whom it has to wait.
+        mine, before, ends, goes, over = Signal(len(UNITS)), Signal(len(UNITS)), Signal(), Signal(), Signal()
+        with m.Switch(d.opcode):
+            with m.Case(int(Opcode.LINEAR)):
+                m.d.comb += mine.eq(0b001)
+            with m.Case(int(Opcode.HAMMING)):
+                m.d.comb += mine.eq(0b010)
+            with m.Case(int(Opcode.LOAD), int(Opcode.STORE)):
+                m.d.comb += mine.eq(0b100)
+            with m.Default():
+                m.d.comb += ends.eq(1)
+        needs = before | mine | Cat(0, d.after_hamming, d.after_move) | ends.replicate(len(UNITS))
         m.d.comb += [
-            done.eq(self.linear.done | self.hamming.done | self.mover.done),
-            self.progress.eq(self.linear.progress | self.hamming.progress | self.mover.progress),
-            self.locked.eq(executing & (d.opcode == int(Opcode.HAMMING))),
+            goes.eq(self.descriptors.valid & ~over & ~(needs & busy).any() & (~ends | self.records.ready)),
+            self.descriptors.ready.eq(goes), self.finished.eq(goes & ends), take.eq(mine & goes.replicate(len(UNITS))),
         ]
+        with m.If(goes):
+            m.d.sync += [number.eq(number + 1), over.eq(ends), before.eq(mine)]
+            with m.If(d.beside):
+                m.d.sync += before.eq(0)
+        with m.If(goes | ~(before & busy).any()):
+            m.d.sync += self.layer.eq(number)
+        m.d.sync += wait.eq(wait + 1)
+        with m.If(begins.any()):
+            m.d.sync += wait.eq(before == 0)
+        with m.Elif((before & running).any()):
+            m.d.sync += wait.eq(0)
 
-        counters = {name: Signal(32, name=f"count_{name}") for name in STATISTICS if name != "layer"}
-        with m.If(executing):
-            m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
-        for name, _ in self.counts.shape():
-            with m.If(executing if name in SLOT_STATES else counting):
-                m.d.sync += counters[name].eq(counters[name] + getattr(self.counts, name))
-        for i, name in enumerate(STATISTICS):
-            m.d.comb += self.records.payload[i].eq(self.layer if name == "layer" else counters[name])
-
-        with m.FSM():
-            with m.State("WAIT"):
-                m.d.comb += [self.descriptors.ready.eq(1), self.idle.eq(1), self.settled.eq(self.records.ready)]
-                m.d.sync += [d.eq(self.descriptors.payload), counters["wait"].eq(counters["wait"] + 1)]
-                with m.If(self.descriptors.valid):
-                    m.next = "START"
-            with m.State("START"):
-                m.d.comb += [executing.eq(1), counting.eq(1)]
-                m.next = "RUN"
-                with m.Switch(d.opcode):
-                    for opcode, unit in units.items():
-                        with m.Case(int(opcode)):
-                            m.d.comb += unit.start.eq(1)
-                    with m.Default():
-                        m.next = "END"
-            with m.State("RUN"):
-                m.d.comb += [executing.eq(1), counting.eq(1)]
-                with m.If(done):
-                    m.next = "LAST"
-            with m.State("LAST"):
-                m.d.comb += counting.eq(1)
-                m.next = "RECORD"
-            with m.State("RECORD"):
-                m.d.comb += self.records.valid.eq(1)
-                with m.If(self.records.ready):
-                    m.d.sync += [counter.eq(0) for counter in counters.values()]
-                    m.d.sync += [counters["wait"].eq(2), self.layer.eq(self.layer + 1)]
-                    m.next = "WAIT"
-            with m.State("END"):
-                with m.If(self.records.ready):
-                    m.d.comb += self.finished.eq(1)
-                    m.next = "HALT"
-            with m.State("HALT"):
-                pass
+        # Records, one at a time.
+        first = self.records.ready
+        for tracker in trackers:
+            m.d.comb += tracker.record.ready.eq(first)
+            first = first & ~tracker.record.valid
+        m.d.comb += [
+            self.records.valid.eq(Cat(x.record.valid for x in trackers).any()),
+            self.records.payload.eq(Mux(linear.record.valid, linear.record.payload,
+                                        Mux(hamming.record.valid, hamming.record.payload, mover.record.payload))),
+        ]
+        m.d.comb += [
+            self.idle.eq(~linear.busy & ~hamming.busy), self.settled.eq(~busy.any() & self.records.ready),
+            self.error_layer.eq(self.layer), self.progress.eq(Cat(getattr(self, name).progress for name in UNITS).any()),
+        ]
+        with m.If(mover.running):
+            m.d.comb += self.error_layer.eq(mover.layer)
         return m

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, PureInterface, connect, flipped
 
 from golden.spec.config import Config
-from golden.spec.descriptor import Opcode
 from golden.spec.registers import ADDRESS_BITS
 from hw.axi import Axi, AxiLite
 from hw.control import Control
@@ -20,8 +21,8 @@ from hw.scratchpad import Scratchpad
 class Accelerator(wiring.Component):
     """Control side, LINEAR unit, Hamming engine and the memories between them.
 
-    One unit runs at a time, so the ports of the memories are shared without arbitration. Only the loader writes while others
-    run, never while HAMMING does; the compiler keeps its regions apart from theirs.
+    LINEAR, HAMMING and the mover may run at once, and the loader beside them; the compiler keeps what they touch apart. The ports
+    of the memories: LINEAR goes first, then the mover, then HAMMING; but what HAMMING writes goes before what the loader does.
 
     Ports
     -----
@@ -57,32 +58,36 @@ class Accelerator(wiring.Component):
         connect(m, control.linear, linear.unit)
         connect(m, control.hamming, hamming.unit)
         m.d.comb += [
-            self.irq.eq(control.irq), linear.descriptor.eq(control.descriptor), hamming.descriptor.eq(control.descriptor),
+            self.irq.eq(control.irq), control.counts.eq(linear.counts), control.saturations.eq(linear.saturations),
         ]
-        m.d.comb += [control.counts.eq(linear.counts), control.saturations.eq(linear.saturations)]
 
-        def share(port: PureInterface, users: dict[Opcode, PureInterface]) -> None:
-            """The port is the unit's whose descriptor runs: known long before it says what it wants. All see the data."""
+        def share(port: PureInterface, users: Sequence[tuple[Value, PureInterface]]) -> None:
+            """The port is that of the first user who asks, else the last one's. All see the data."""
             for name, member in port.signature.members.items():
                 if member.flow == Out:
-                    m.d.comb += [getattr(user, name).eq(getattr(port, name)) for user in users.values()]
+                    m.d.comb += [getattr(user, name).eq(getattr(port, name)) for _, user in users]
                     continue
-                with m.Switch(control.descriptor.opcode):
-                    for opcode, user in users.items():
-                        with m.Case(int(opcode)):
-                            m.d.comb += getattr(port, name).eq(getattr(user, name))
+                value = getattr(users[-1][1], name)
+                for asks, user in reversed(users[:-1]):
+                    value = Mux(asks, getattr(user, name), value)
+                m.d.comb += getattr(port, name).eq(value)
 
-        share(scratchpad.read, {
-            Opcode.LINEAR: linear.read, Opcode.HAMMING: hamming.read, Opcode.STORE: control.spike_read,
-        })
-        share(scratchpad.write, {Opcode.LINEAR: linear.write, Opcode.LOAD: control.spike_write})
-        share(scratchpad.u_read, {Opcode.LINEAR: linear.u_read, Opcode.STORE: control.u_read})
-        share(scratchpad.u_write, {Opcode.LINEAR: linear.u_write, Opcode.LOAD: control.u_write})
-        share(params.read, {Opcode.LINEAR: linear.params, Opcode.HAMMING: hamming.params})
-        for port, writers in (
-            (params.write, (control.param_write, hamming.param_write)), (linear.weights, (control.weight_write, hamming.weights)),
-        ):
-            for writer in writers:
-                with m.If(writer.en):
-                    m.d.comb += [getattr(port, name).eq(getattr(writer, name)) for name in writer.signature.members]
+        share(scratchpad.read, [(x.en, x) for x in (linear.read, control.spike_read, hamming.read)])
+        share(scratchpad.u_read, [(x.en, x) for x in (linear.u_read, control.u_read)])
+        share(scratchpad.u_write, [(x.en, x) for x in (linear.u_write, control.u_write)])
+        share(params.read, [(x.en, x) for x in (linear.params, hamming.params)])
+        share(params.write, [(x.en, x) for x in (hamming.param_write, control.param_write)])
+        share(linear.weights, [(x.en, x) for x in (hamming.weights, control.weight_write)])
+        writing = Signal(c.cores)
+        for i in range(c.cores):  # each bank for itself
+            m.d.comb += writing[i].eq(linear.write.mask[i].any())
+            for name in scratchpad.write.signature.members:
+                ours, theirs = getattr(linear.write, name)[i], getattr(control.spike_write, name)[i]
+                m.d.comb += getattr(scratchpad.write, name)[i].eq(Mux(writing[i], ours, theirs))
+        m.d.comb += [
+            control.waits.spike_read.eq(linear.read.en), control.waits.spike_write.eq(writing),
+            control.waits.u_read.eq(linear.u_read.en), control.waits.u_write.eq(linear.u_write.en),
+            control.write_waits.eq(hamming.weights.en | hamming.param_write.en),
+            hamming.waits.read.eq(linear.read.en | control.spike_read.en), hamming.waits.params.eq(linear.params.en),
+        ]
         return m

@@ -6,13 +6,15 @@ neurons without memory, with 2^b - 1 thresholds 2^(bj) apart, make digit j, and 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
 from golden.spec.model import Layer
 from sw import packing
-from sw.fields import Pass, bases, group_chunks, lanewise_pass_words, loading, neuron, residual_strides, spikes_to, walk
+from sw.fields import Pass, Place, bases, group_chunks, lanewise_pass_words, loading, neuron, residual_strides, spikes_to, walk
 from sw.layouts import Layouts, SpikeTensor
 from sw.packing import Array
 
@@ -32,11 +34,9 @@ def half(config: Config) -> int:
 
 
 def digits(layouts: Layouts, layer: Layer) -> tuple[str, SpikeTensor]:
-    """Name and layout of the n tensors that a sum is taken apart into, the lowest digit first: as one of n times the rows."""
+    """Name and layout of the n tensors that a sum is taken apart into, the lowest digit first, as its copies."""
     b, n = _sizes(layouts.config)
-    one = layouts.like(layer, b)
-    t, h, w, c = one.shape
-    return f"digits of {layer.name}", SpikeTensor((t, n * h, w, c), b, one.words, one.steps)
+    return f"digits of {layer.name}", replace(layouts.like(layer, b), copies=n)
 
 
 def addition_passes(layouts: Layouts, layer: Layer, source: str) -> list[Pass]:
@@ -44,21 +44,22 @@ def addition_passes(layouts: Layouts, layer: Layer, source: str) -> list[Pass]:
     name = digits(layouts, layer)[0]
     b, n = _sizes(layouts.config)
     digit = layouts.like(layer, b)
-    size, (_, h, w, _) = digit.bank_words, digit.shape
+    _, h, w, _ = digit.shape
     every = walk(digit, (h, w)) | residual_strides(layouts, layer)
     passes = []
     for j in reversed(range(n)):
-        taken = -1 << b * (j + 1)  # what a digit that the pass before has made stands for
+        taken = -1 << b * (j + 1) if j < n - 1 else 0  # what the digit that the pass before has made stands for
         fields = every | spikes_to(digit, layouts.config) | {
             "partial": 1, "u_write": 1, "levels": (1 << b) - 1, "theta": (1 << b * j) - half(layouts.config), "step_shift": b * j,
-            "origin": (j + 1) * size, "spike_dst": j * size,
         }
-        if j == n - 1:
-            taken, fields = 0, fields | {"in_h": 0, "in_w": 0, "origin": 0}
-        where = {"origin": name, "spike_dst": name, "u_src": source, "u_dst": source}
-        passes += _passes(layouts, layer, fields, where, np.array([taken]), 0)
-    fields = every | neuron(layouts, layer) | {"x_stride": size, "in_w": w + n - 1}
-    return passes + _passes(layouts, layer, fields, bases(layer, name), 1 << b * np.arange(n), -half(layouts.config))
+        where = {"spike_dst": name, "u_src": source, "u_dst": source}
+        if j < n - 1:
+            where["origin"] = name
+        at = {"origin": Place(copy=j + 1), "spike_dst": Place(copy=j)}
+        passes += [replace(x, at=at) for x in _passes(layouts, layer, fields, where, np.array([taken]), 0)]
+    every |= neuron(layouts, layer)
+    total = _passes(layouts, layer, every, bases(layer, name), 1 << b * np.arange(n), -half(layouts.config))
+    return passes + [replace(x, through=True) for x in total]
 
 
 def _passes(

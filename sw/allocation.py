@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from golden.spec.config import Config
-from golden.spec.model import HEAD, INPUT, Model
+from golden.spec.model import Model
 
 
 class AllocationError(ValueError):
@@ -15,7 +15,7 @@ class AllocationError(ValueError):
 
 @dataclass(frozen=True)
 class Interval:
-    """A buffer of ``size`` units that must not be overwritten from layer ``start`` to layer ``end``, both included."""
+    """A buffer of ``size`` units that must not be overwritten from stage ``start`` to stage ``end``, both included."""
 
     name: str
     start: int
@@ -27,26 +27,18 @@ class Interval:
         return self.start <= other.end and other.start <= self.end
 
 
-def lives(model: Model) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """First and last layer of every tensor, and the buffer that each residual tensor shares.
+def roots(model: Model) -> dict[str, str]:
+    """The residual tensor whose memory another one takes over, by name: that which begins the stream, or itself.
 
-    A residual tensor whose last reader adds to it is updated in place, so both names mean one buffer: every value is
-    read just before its successor is written. The input is written at -1. The logits go by the head's name.
+    A residual tensor whose last reader adds to it is updated in place: every value is read just before its successor is written.
     """
-    life = {INPUT: (-1, -1)}
-    buffer: dict[str, str] = {}
+    root: dict[str, str] = {}
     last_use = {name: i for i, layer in enumerate(model.layers) for name in (*layer.inputs, layer.residual)}
     for i, layer in enumerate(model.layers):
-        for name in (*layer.inputs, layer.residual):
-            if name in life:
-                life[name] = (life[name][0], max(life[name][1], i))
-        for name in (layer.spike_out, layer.u_out, layer.name if layer.op == HEAD else ""):
-            if name:
-                life[name] = (i, i)
         if layer.u_out:
-            inherits = layer.residual in buffer and last_use[layer.residual] == i
-            buffer[layer.u_out] = buffer[layer.residual] if inherits else layer.u_out
-    return life, buffer
+            inherits = layer.residual in root and last_use[layer.residual] == i
+            root[layer.u_out] = root[layer.residual] if inherits else layer.u_out
+    return root
 
 
 def peak(intervals: Iterable[Interval]) -> int:
@@ -61,7 +53,7 @@ def first_fit(intervals: Iterable[Interval], depth: int, what: str) -> dict[str,
     Raises
     ------
     AllocationError
-        If no order fits ``depth`` units; the message shows the best one and the layers that are live at its peak.
+        If no order fits ``depth`` units; the message shows the best one and the largest buffer.
     """
     items = list(intervals)
     best = None

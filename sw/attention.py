@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
 from golden.spec.model import FRAME, JOINT, SDHA, Layer
 from sw import packing
-from sw.fields import Pass, bases, every_core, group_chunks, loading, neuron, residual_strides, walk
+from sw.fields import Pass, Place, bases, every_core, group_chunks, loading, neuron, residual_strides, walk
 from sw.layouts import Layouts
 from sw.packing import Array, round_up
 
@@ -20,9 +21,8 @@ from sw.packing import Array, round_up
 class _Scene:
     """Tokens that see each other: all of them, or those of a time step or of a place."""
 
-    word: int  #: bank words from the tensor to its first token
     step: int  #: time steps of a core from the first to that of the first token
-    place: int  #: places, likewise
+    place: tuple[int, int] | None  #: row and column of the only place; None for all places
     tokens: int  #: of each core
     stride: int  #: bank words from one token to the next
     fields: dict[str, int]  #: of the LINEAR descriptor, where it is not the whole tensor
@@ -68,15 +68,14 @@ def _scenes(layouts: Layouts, layer: Layer) -> Iterator[_Scene]:
     q = layouts.spikes(layer.inputs[0])
     t, h, w, _ = q.shape
     if layer.scope == JOINT:
-        yield _Scene(0, 0, 0, h * w * q.steps, q.step_words, {}, every_core(c))
+        yield _Scene(0, None, h * w * q.steps, q.step_words, {}, every_core(c))
     elif layer.scope == FRAME:
         for i in range(t):
             step, core = divmod(i, c.cores)
-            yield _Scene(step * q.step_words, step, 0, h * w, q.x_stride, {"steps": 1, "bank_mask": 1 << core}, 1 << core)
+            yield _Scene(step, None, h * w, q.x_stride, {"steps": 1, "bank_mask": 1 << core}, 1 << core)
     else:
-        one = dict.fromkeys(("out_h", "out_w", "in_h", "in_w"), 1)
-        for i in range(h * w):
-            yield _Scene(i * q.x_stride, 0, i, q.steps, q.step_words, one, every_core(c))
+        for place in product(range(h), range(w)):
+            yield _Scene(0, place, q.steps, q.step_words, {"out_h": 1, "out_w": 1}, every_core(c))
 
 
 def attention_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[Pass]:
@@ -102,25 +101,25 @@ def attention_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array
                 "groups": groups, "slices": high, "words": words, "slice_words": words, "planes": 1,
                 "mask_low": low, "mask_high": (low + width - 1) % c.word,
             }
-            at = scene.word + offset
+            word, first_place = scene.step * q.step_words + offset, scene.place or (0, 0)
             passes.append(Pass(
                 Opcode.HAMMING, layer.name,
-                {**shared, "dot": int(layer.op != SDHA), "bank_mask": scene.cores, "k_src": at, "v_src": at, "width": width,
+                {**shared, "dot": int(layer.op != SDHA), "bank_mask": scene.cores, "k_src": word, "v_src": word, "width": width,
                  "bank_tokens": scene.tokens, "step_stride": scene.stride, "plane_stride": q.words, "param_beats": beats,
                  "head_mask": (width - 1) & ~(head - 1) if width > head else 0},
                 {"k_src": layer.inputs[1], "v_src": layer.inputs[2]},
+                {x: Place(*scene.place) for x in ("k_src", "v_src") if scene.place}, first=first_place,
                 parameters=packing.pack_parameters(bias[part], shift[part], c.lanes), rows=rows, beats=beats,
             ))
             fields = walk(q, q.shape[1:3]) | out | shared | scene.fields
-            u = scene.place * out.get("u_pos_stride", 0) + scene.step * c.cores * out.get("u_step", 0)
+            u = scene.step * c.cores * out.get("u_step", 0)
             fields |= {
                 "first_group": first // c.lanes, "pass_words": ((1 << c.sum_bits - 1) - 1) // c.most_sum,
-                "origin": at, "u_src": u, "u_dst": u,
-                "spike_dst": scene.place * out.get("dst_pos_stride", 0) + scene.step * out.get("dst_words", 0),
+                "origin": word, "u_src": u, "u_dst": u, "spike_dst": scene.step * out.get("dst_words", 0),
             }
             passes.append(Pass(
-                Opcode.LINEAR, layer.name, fields, where, rows=rows, beats=beats,
-                sop=(head, groups * high * scene.times(c)),
+                Opcode.LINEAR, layer.name, fields, where, {x: Place(*first_place) for x in where}, first=first_place,
+                rows=rows, beats=beats, sop=(head, groups * high * scene.times(c)),
             ))
     return passes + (_neuron_passes(layouts, layer, own, left) if own else [])
 
@@ -130,7 +129,7 @@ def _neuron_passes(layouts: Layouts, layer: Layer, source: str, shift: Array) ->
     c = layouts.config
     q = layouts.spikes(layer.inputs[0])
     fields = walk(q, q.shape[1:3]) | residual_strides(layouts, layer) | neuron(layouts, layer) | {
-        "in_h": 0, "in_w": 0, "planes": 1, "slices": 1, "words": 1, "slice_words": 1, "residual": 0, "u_write": 0, "partial": 1,
+        "planes": 1, "slices": 1, "words": 1, "slice_words": 1, "residual": 0, "u_write": 0, "partial": 1,
     }
     passes = []
     for groups in group_chunks(c, -(-layer.channels // c.lanes), 0):

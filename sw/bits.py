@@ -11,7 +11,7 @@ import numpy as np
 from golden.spec.descriptor import Opcode
 from golden.spec.model import Layer
 from sw import packing
-from sw.fields import Pass, group_chunks, loading, spikes_to, walk
+from sw.fields import Pass, Place, group_chunks, loading, spikes_to, walk
 from sw.layouts import Layouts, SpikeTensor
 from sw.packing import Bytes, round_up
 
@@ -31,12 +31,12 @@ def gather_passes(layouts: Layouts, layer: Layer) -> list[Pass]:
         lanes = x.words * layouts.config.word
         for plane, dy, dx in product(range(wide.planes), range(size), range(size)):
             fields = walk(x, x.shape[1:3]) | spikes_to(wide, layouts.config) | {
-                "origin": plane * x.words, "spike_dst": dy * wide.y_stride + dx * wide.x_stride + plane * wide.words + first,
-                "dst_pos_stride": size * wide.x_stride, "dst_row_skip": size * (wide.y_stride - x.shape[2] * wide.x_stride),
+                "origin": plane * x.words, "spike_dst": plane * wide.words + first,
             }
             if plane >= x.planes:
                 fields |= {"origin": 0, "theta": 2}  # more than the one bit that is read
-            passes += _lanewise(layouts, layer, fields, {"origin": source, "spike_dst": name}, lanes, x.shape[3])
+            copies = _lanewise(layouts, layer, fields, {"origin": source, "spike_dst": name}, lanes, x.shape[3])
+            passes += [replace(x, at={"spike_dst": Place(dy, dx)}, scale=size) for x in copies]
         first += x.words
     return passes
 
@@ -50,12 +50,12 @@ def mask_passes(layouts: Layouts, layer: Layer) -> list[Pass]:
     passes = []
     if name != b and layouts.shapes[b][3] == channels:  # of one place
         x = layouts.spikes(b)
-        still = replace(x, shape=gate.shape)
-        fields = walk(still, (h, w)) | spikes_to(gate, layouts.config) | {"ox_stride": 0, "oy_stride": 0}
-        passes += _lanewise(layouts, layer, fields, {"origin": b, "spike_dst": name}, lanes, channels)
+        fields = walk(x, (h, w)) | spikes_to(gate, layouts.config)
+        still = _lanewise(layouts, layer, fields, {"origin": b, "spike_dst": name}, lanes, channels)
+        passes += [replace(x, step=(0, 0)) for x in still]
     elif name != b:
         passes += _expand(layouts, layer, b, name, gate)
-    fields = walk(gate, (h, w)) | spikes_to(gate, layouts.config) | {"kernel_w": 2, "in_w": w + 1, "theta": 2}
+    fields = walk(gate, (h, w)) | spikes_to(gate, layouts.config) | {"kernel_w": 2, "theta": 2}
     bases = {"origin": a, "spike_dst": layer.spike_out}
     return passes + _lanewise(layouts, layer, fields, bases, lanes, channels, name)
 
@@ -108,7 +108,7 @@ def _passes(
         if fields.get("lanewise"):
             moved["origin"] = fields.get("origin", 0) + word
         own = {"levels": 1, "out_planes": 1, "slices": 1, "groups": len(groups)}
-        one = Pass(Opcode.LINEAR, layer.name, {"theta": 1, **fields, **moved, **own}, bases, other)
+        one = Pass(Opcode.LINEAR, layer.name, {"theta": 1, **fields, **moved, **own}, bases, other=other)
         nothing = np.zeros(len(part), np.int32)
         passes.append(loading(one, c, rows(part), nothing, nothing))
     return passes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,21 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
+    """Where a program stores a tensor of a layer: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
 
-    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one. ``strides`` are
-    the words of a row and of a position of spikes in each bank, gaps included.
+    ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one. Spikes may
+    lie in ``pieces``, each with its share of the words of channels. Of those with gaps, ``place_words`` of a place are stored of
+    each bank in turn, ``[place][core][bank word]``; 0: there are no gaps.
     """
 
+    layer: str
     kind: str
     shape: tuple[int, int, int, int]
     offset: int
     size: int
     parts: int
-    strides: tuple[int, int] = (0, 0)
+    pieces: int
+    place_words: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Manifest:
     word: int
     peak_sop: int
     input_bytes: int
+    spill_bytes: int  #: behind the image, for tensors that come and go
     programs: dict[str, Program]
 
     @property
@@ -98,6 +103,19 @@ class Bundle:
 
     manifest: Manifest
     image: Bytes = field(repr=False)
+
+    def descriptors(self, name: str) -> Iterator[dict[str, int]]:
+        """Fields of every descriptor of a program, END included.
+
+        Raises
+        ------
+        DescriptorError
+            If one is damaged.
+        """
+        program = self.manifest.programs[name]
+        end = program.offset + len(program.steps) * descriptor.BYTES
+        words = self.image[program.offset : end].copy().view("<u4").reshape(-1, descriptor.WORDS)
+        return (descriptor.decode(row) for row in words.tolist())
 
     def save(self, path: str | Path) -> None:
         """Write the file.
@@ -163,8 +181,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
     programs = {
         name: Program(
             program["offset"], program["result_bytes"], tuple(Step(**step) for step in program["steps"]),
-            {key: Tensor(**{**value, "shape": tuple(value["shape"]), "strides": tuple(value["strides"])})
-             for key, value in program["tensors"].items()},
+            {key: Tensor(**{**value, "shape": tuple(value["shape"])}) for key, value in program["tensors"].items()},
         )
         for name, program in fields["programs"].items()
     }
@@ -172,22 +189,29 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
 
 
 def _check(bundle: Bundle) -> None:
-    """Every descriptor decodes and is what the manifest says."""
+    """Every descriptor decodes and is what the manifest says, and none writes over the image."""
     if bundle.image.dtype != np.uint8 or bundle.image.ndim != 1:
         raise BundleError(f"the image is {bundle.image.dtype} {list(bundle.image.shape)}, not bytes")
     if set(bundle.manifest.programs) != {"run", "trace"}:
         raise BundleError(f"programs {sorted(bundle.manifest.programs)}, not run and trace")
     _ = bundle.manifest.video
+    spill = range(bundle.image.size, bundle.image.size + bundle.manifest.spill_bytes)
     for name, program in bundle.manifest.programs.items():
         end = program.offset + len(program.steps) * descriptor.BYTES
         if program.offset % descriptor.BYTES or end > bundle.image.size:
             raise BundleError(f"program '{name}', bytes {program.offset} to {end}, exceeds the image of {bundle.image.size}")
-        words = bundle.image[program.offset : end].copy().view("<u4").reshape(-1, descriptor.WORDS)
-        for i, (step, row) in enumerate(zip(program.steps, words, strict=True)):
+        found = bundle.descriptors(name)
+        for i, step in enumerate(program.steps):
             try:
-                opcode = descriptor.Opcode(descriptor.decode([int(x) for x in row])["opcode"]).name.lower()
+                fields = next(found)
             except DescriptorError as error:
                 raise BundleError(f"program '{name}', descriptor {i}: {error}") from error
+            opcode = descriptor.Opcode(fields["opcode"]).name.lower()
+            if opcode == "store" and fields["segment"] == 0:
+                size = fields["count"] * (2 * bundle.manifest.neuron_lanes if fields["space"] else bundle.manifest.word // 8)
+                if fields["offset"] < spill.start or fields["offset"] + size > spill.stop:
+                    raise BundleError(f"program '{name}', descriptor {i} stores {size} bytes at {fields['offset']} of segment 0, "
+                                      f"outside {spill.start}..{spill.stop}, which are for that")
             if opcode != step.opcode:
                 raise BundleError(f"program '{name}', descriptor {i} is '{opcode}', the manifest says '{step.opcode}'")
         if not any(x.offset == 0 for x in program.tensors.values()):

@@ -6,16 +6,18 @@ largest of a few times known before, so walking through the words in their order
 random and nothing is fitted. Many positions are walked through at once, each piece of a layer starting a little
 before its share so that its pipeline is full when the share begins.
 
-Exact to the cycle but for where a piece begins, and but for the weights of the next descriptor: a row that is loaded meanwhile
-can take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted. Between descriptors stand the waits
-for the loader, whose memory gives a beat a cycle. The errors: docs/decisions/005-base-at-full-speed.md.
+Exact to the cycle but for where a piece begins, and but for what runs beside: a row of weights that is written meanwhile can
+take a port from a busy core for a cycle (hw/weight_banks.py), and the mover and HAMMING wait where LINEAR uses the scratchpad,
+which is not counted. Between descriptors stand the waits for the loader. The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise, product
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from golden.spec.config import Config
 from golden.spec.descriptor import BYTES, Opcode, taps_at_once
 from sw.bundle import Bundle
 from sw.device.golden import Fields, GoldenDevice
+from sw.device.hazards import UNITS
 from sw.driver import Driver, Result
 from sw.packing import Array
 
@@ -34,10 +37,35 @@ QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty
 MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
 SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
-LATENCY = 20  #: of the memory
-FETCH = 12  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
-IMAGES = 17  #: the same for its images
+ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
+AROUND = 25  #: cycles from one such set to the next, beside the latency, where they have to wait for that
+FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
+IMAGES = 15  #: the same for its images
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
+
+
+@dataclass(frozen=True)
+class Memory:
+    """External memory.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from a burst's address to its first beat.
+    bandwidth : int
+        Bytes that it moves in a cycle at most; 0: as many as the bus takes.
+    """
+
+    latency: int = 20
+    bandwidth: int = 0
+
+    def cycles(self, config: Config, beats: int) -> int:
+        """Cycles from the first burst's address to the last beat: the bus, the memory, or the bursts on their way limit them."""
+        moved = max(beats, ceil(Fraction(beats * config.axi_bytes, self.bandwidth or config.axi_bytes)))
+        return self.latency + max(moved, (beats - 1) // ON_THE_WAY * (self.latency + AROUND))
+
+
+MEMORY = Memory()
 
 
 class TimedDevice(GoldenDevice):
@@ -47,48 +75,61 @@ class TimedDevice(GoldenDevice):
     ----------
     config : Config
         The machine.
-    latency : int
-        Cycles from a burst's address to its first beat.
+    memory : Memory
+        Behind it.
     """
 
-    def __init__(self, config: Config, latency: int = LATENCY) -> None:
+    def __init__(self, config: Config, memory: Memory = MEMORY) -> None:
         super().__init__(config)
-        self.latency = latency
+        self.memory = memory
 
     def _start(self) -> None:
         super()._start()
-        self._loader = self._end = 0  # cycle from which the loader can fetch; end of the descriptor before
-        self._locked = False  # by HAMMING: nothing is loaded while it runs
+        self._loader = self._elapsed = 0  # cycle from which the loader can fetch; end of what ends last
+        self._since = 0  # end of the descriptor before, or its start, where it is beside
+        self._before: str | None = None  # its unit, where it is not
+        self._ends = dict.fromkeys(UNITS.values(), -NEXT)  # of each unit's last descriptor
+        self._loads = False  # the mover's is a LOAD
 
     def _execute(self, d: Fields) -> None:
         """Count first: a descriptor may overwrite what it read."""
-        c = self.config
-        if d["opcode"] == Opcode.LINEAR:
+        c, opcode, unit = self.config, Opcode(d["opcode"]), UNITS[Opcode(d["opcode"])]
+        if opcode == Opcode.LINEAR:
             self._cycles = cycles(linear_walk(c, d, self._banks), c.queue_depth) + drain(c)
-        elif d["opcode"] == Opcode.HAMMING:
+        elif opcode == Opcode.HAMMING:
             self._cycles = hamming_cycles(c, d)
         else:
-            self._cycles = transfer_cycles(c, d, self.latency)
-        begin = max(self._end + NEXT, self._ready(d)) if self._end else self._ready(d)
-        self._wait, self._end = begin - self._end, begin + self._cycles
-        # A LOAD holds the engine that reads, to its last beat.
-        self._loader = self._end - NEXT if d["opcode"] == Opcode.LOAD else begin
-        self._locked = d["opcode"] == Opcode.HAMMING
+            self._cycles = transfer_cycles(c, d, self.memory)
+        ready = self._ready(d)
+        needed = {unit, self._before or unit}
+        needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
+        begin = max(ready, self._since + 1, *(self._ends[x] + NEXT for x in needed))
+        self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
+        self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
+        self._loads = opcode == Opcode.LOAD if unit == "mover" else self._loads
+        self._elapsed = max(self._ends.values())
         super()._execute(d)
 
     def _ready(self, d: Fields) -> int:
         """Cycle in which a descriptor and its images are there (hw/loader.py)."""
         c = self.config
-        ready = self._loader + FETCH + self.latency + BYTES // c.axi_bytes
+        ready = self._fetch(self._loader + FETCH, BYTES // c.axi_bytes)
         images = [n * bits // c.axi_bits for n, bits in
                   ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
         if images:
-            allowed = ready if d["prefetch"] and not self._locked else max(ready, self._end)
-            ready = allowed + IMAGES + sum(beats + self.latency for beats in images)
+            ready = (ready if d["prefetch"] else max(ready, self._ends["linear"], self._ends["hamming"])) + IMAGES
+            for beats in images:
+                ready = self._fetch(ready, beats)
         return ready
 
+    def _fetch(self, at: int, beats: int) -> int:
+        """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""
+        if not self._loads or at >= self._ends["mover"]:
+            return at + self.memory.cycles(self.config, beats)
+        self._ends["mover"] += beats
+        return at + max(self.memory.latency, ON_THE_WAY) + beats
 
-def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY) -> Result:
+def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.
 
     Parameters
@@ -99,18 +140,19 @@ def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY)
         The machine.
     clip : [T, H, W, C] uint8
         The input.
-    latency : int
-        Of the memory, see `TimedDevice`.
+    memory : Memory
+        Behind the machine.
     """
-    driver = Driver(TimedDevice(config, latency))
+    driver = Driver(TimedDevice(config, memory))
     driver.load(bundle)
     return driver.run(clip)
 
 
-def transfer_cycles(config: Config, d: Mapping[str, int], latency: int) -> int:
+def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int:
     """Cycles of a LOAD or STORE (hw/mover.py): its beats, a latency, and of a STORE some for each word."""
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
-    return beats + latency + (9 if d["opcode"] == Opcode.LOAD else 36 + 3 * d["count"])
+    moved = memory.cycles(config, beats)
+    return moved + 8 if d["opcode"] == Opcode.LOAD else max(moved, memory.latency + beats + 3 * d["count"]) + 36
 
 
 def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:

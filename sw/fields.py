@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,25 @@ EMPTY = np.zeros(0, np.uint8)
 GROUPS = FIELDS["groups"].high  #: lane groups of one pass
 
 
+class Place(NamedTuple):
+    """Row, column and copy of a tensor; rows and columns outside it are padding."""
+
+    y: int = 0
+    x: int = 0
+    copy: int = 0
+
+
 @dataclass
 class Pass:
-    """One descriptor to be.
+    """One descriptor to be, on all places of its output, wherever its tensors lie on chip (`sw.tiles` says that).
 
-    ``fields`` hold everything but addresses; ``bases`` names, for an address field, the tensor whose base is to be
-    added to it. With ``other``, every place of the ``origin`` tensor is read together with the same place of this one: the
-    descriptor starts from the lower of the two, and its ``x_stride`` is the way to the upper.
+    ``bases`` names, for an address field, the tensor that it lies in, and ``at`` the place there that the descriptor begins
+    with, (0, 0) where it says nothing; ``fields`` hold what is to be added within that place, and everything else but strides
+    and padding. From one output place to the next it goes on by ``step`` (y, x) places of what it reads, and by ``scale``
+    places of the spikes it writes. Its first output place is ``first`` among those that its layer makes.
+    With ``other``, every place of the ``origin`` tensor is read together with the same place of this one: the
+    descriptor starts from the lower of the two, and its ``x_stride`` is the way to the upper. With ``through`` the taps in x are
+    not columns but copies of the tensor.
     ``rows`` are bank rows of weight memory in use, of which the image fills none where they are generated.
     One row added (or, lanewise, one lane) stands for ``sop[0] / sop[1]`` synaptic operations.
     """
@@ -32,29 +45,37 @@ class Pass:
     layer: str
     fields: dict[str, int]
     bases: dict[str, str] = field(default_factory=dict)
+    at: dict[str, Place] = field(default_factory=dict)
+    step: tuple[int, int] = (1, 1)
+    scale: int = 1
+    first: tuple[int, int] = (0, 0)
     other: str = ""
+    through: bool = False
     weights: Bytes = field(default_factory=lambda: EMPTY)
     parameters: Bytes = field(default_factory=lambda: EMPTY)
     rows: int = 0
     beats: int = 0
     sop: tuple[int, int] = (0, 1)
 
+    @property
+    def names(self) -> list[str]:
+        """All tensors that it reads or writes."""
+        return list(dict.fromkeys([*self.bases.values(), *([self.other] if self.other else [])]))
+
 
 def walk(source: SpikeTensor, out: tuple[int, int]) -> dict[str, int]:
-    """Fields that read every place of a tensor once, for ``out`` places (a kernel of 1, no padding)."""
+    """Fields that read every place of a tensor once, for ``out`` places (a kernel of 1)."""
     return {
-        "out_h": out[0], "out_w": out[1], "in_h": source.shape[1], "in_w": source.shape[2], "kernel_h": 1, "kernel_w": 1,
-        "stride": 1, "padding": 0, "padding_y": 0, "steps": source.steps, "planes": source.planes, "plane_stride": source.words,
-        "x_stride": source.x_stride, "y_stride": source.y_stride, "ox_stride": source.x_stride, "oy_stride": source.y_stride,
-        "step_stride": source.step_words,
+        "out_h": out[0], "out_w": out[1], "kernel_h": 1, "kernel_w": 1, "steps": source.steps, "planes": source.planes,
+        "plane_stride": source.words, "step_stride": source.step_words,
     }
 
 
 def spikes_to(target: SpikeTensor, config: Config) -> dict[str, int]:
     """Fields that say how the spikes lie that a pass makes."""
     return {
-        "fire": 1, "dst_words": target.step_words, "dst_pos_stride": target.x_stride, "dst_row_skip": target.y_gap,
-        "dst_plane_stride": target.words, "out_planes": target.planes, "bank_mask": every_core(config),
+        "fire": 1, "dst_words": target.step_words, "dst_plane_stride": target.words, "out_planes": target.planes,
+        "bank_mask": every_core(config),
     }
 
 

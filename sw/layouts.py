@@ -15,14 +15,18 @@ from sw.packing import Array, round_up
 
 @dataclass(frozen=True)
 class SpikeTensor:
-    """How a spike tensor (or the input) lies in the banks: ``planes`` bits a value, ``words`` words a plane."""
+    """How a spike tensor (or the input) lies in the banks: ``planes`` bits a value, ``words`` words a plane.
+
+    It is ``copies`` pictures of so many words, one behind the other: of a tensor in pieces (`Layouts.pieces`) one for each word.
+    """
 
     shape: Shape
     planes: int
     words: int
     steps: int
-    x_gap: int = 0  #: words left out after each position
-    y_gap: int = 0  #: and, moreover, after each row
+    copies: int = 1
+    x_gap: int = 0  #: words left out after each place
+    window: int = 0  #: width of the kernel whose taps are to lie in different memories, by gaps between rows, too; 0: no gaps
 
     @property
     def step_words(self) -> int:
@@ -36,21 +40,36 @@ class SpikeTensor:
 
     @property
     def y_stride(self) -> int:
-        """Bank words of one row of positions."""
-        return self.shape[2] * self.x_stride + self.y_gap
+        """Bank words of one row of positions, without the gap that may follow it."""
+        return self.shape[2] * self.x_stride
 
     @property
     def bank_words(self) -> int:
         """Words of the whole tensor in one bank."""
-        return self.shape[1] * self.y_stride
+        return self.copies * self.shape[1] * self.y_stride
 
 
 @dataclass(frozen=True)
 class Layouts:
-    """Where every tensor of a model has its values, for one configuration."""
+    """Where every tensor of a model has its values, for one configuration.
+
+    Parameters
+    ----------
+    model : Model
+    config : Config
+    pieces : frozenset of str
+        Spike tensors that lie in pieces, word by word, since layers that read them channel by channel need no more at a time.
+    head_rows : int
+        Rows of its input that the head reads at a time; 0: all.
+    gaps : bool
+        Whether tensors that depthwise layers read have gaps, for their taps to be read together.
+    """
 
     model: Model
     config: Config
+    pieces: frozenset[str] = frozenset()
+    head_rows: int = 0
+    gaps: bool = True
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -64,8 +83,14 @@ class Layouts:
 
     def spikes(self, name: str) -> SpikeTensor:
         """Layout of a spike tensor of the model."""
-        tensor = self._spikes(self.shapes[name], self.highs[name].bit_length(), -(-self.shapes[name][3] // self.config.word))
-        return self._spread(tensor, self._windows.get(name, 0))
+        words = -(-self.shapes[name][3] // self.config.word)
+        layout = self._spikes(self.shapes[name], self.highs[name].bit_length(), words)
+        return self._spread(replace(layout, words=1, copies=words) if name in self.pieces else layout, self._windows.get(name, 0))
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether any tensor of the model has gaps."""
+        return any(self.spikes(name).window for name in self._windows)
 
     @cached_property
     def _windows(self) -> dict[str, int]:
@@ -91,11 +116,9 @@ class Layouts:
 
         See `golden.spec.descriptor.taps_at_once`. Kernels of no more than one tap, or that are too narrow, need no gaps.
         """
-        taps = self.config.taps
-        if taps == 1 or not max(1, taps - 2) < width < 16:
+        if not self.gaps or self.config.taps == 1 or not max(1, self.config.taps - 2) < width < 16:
             return tensor
-        odd = replace(tensor, x_gap=1 - tensor.x_stride % 2)
-        return replace(odd, y_gap=(width - odd.shape[2]) * odd.x_stride % taps)
+        return replace(tensor, x_gap=1 - tensor.x_stride % 2, window=width)
 
     def _spikes(self, shape: Shape, planes: int, words: int) -> SpikeTensor:
         return SpikeTensor(shape, planes, words, shape[0] // self.config.cores)

@@ -13,9 +13,8 @@ from golden.spec.descriptor import FIELDS, Opcode
 from golden.spec.model import HEAD, Layer
 from sw import packing
 from sw.addition import addition_passes
-from sw.bits import gather_passes
-from sw.fields import GROUPS, Pass, bases, lanewise_pass_words, loading, neuron, residual_strides, walk
-from sw.layouts import Layouts, SpikeTensor, chunks, logit_beats
+from sw.fields import GROUPS, Pass, Place, bases, lanewise_pass_words, loading, neuron, residual_strides, walk
+from sw.layouts import Layouts, chunks, logit_beats
 from sw.packing import Array, Bytes
 
 
@@ -67,7 +66,7 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
 
     Half a memory if that is enough for one lane group, so that the next descriptor's weights can load meanwhile; it costs no
     time, since each group reads the input anyway. Else all of it, else parts that fit half of it: of the words, and where one
-    word is too much, of the taps.
+    word is too much, of the taps. A head has parts for its rows, too, where it does not read them all at a time.
     """
     c = layouts.config
     ky, kx = layouts.taps(layer)
@@ -75,41 +74,25 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
     unit = layer.weight_bits // packing.SLICE_BITS * (1 if lanewise else c.word)  # rows of one word and tap
     taps = 1 if layer.op == HEAD else len(ky) * len(kx)
     words = range(1) if lanewise else words
+    whole = GROUPS
+    if layouts.pieces.intersection((layouts.source(layer)[0], layer.spike_out)):
+        whole = c.word // c.lanes  # a pass reads or writes one piece
+    rows = [ky[i.start : i.stop] for i in chunks(len(ky), layouts.head_rows or len(ky))] if layer.op == HEAD else [ky]
     for share in (2, 1):
         depth = c.weight_rows // share // c.rows_per_word * c.rows_per_word * (1 if lanewise else c.issue)
-        most = min(c.param_beats // share // c.beats, GROUPS)
+        most = min(c.param_beats // share // c.beats, whole)
         groups = min(depth // (unit * taps * len(words)), most)
         if groups and taps * len(words) <= FIELDS["slice_words"].high:
-            return (Part(ky, kx, words),), groups
+            return tuple(Part(some, kx, words) for some in rows), groups
         if share == 2:
             fit = min(depth // unit, FIELDS["slice_words"].high)  # taps and words at a time
     fit = max(fit, 1)
     wide = [words[i.start : i.stop] for i in chunks(len(words), max(fit // taps, 1))]
-    tall = [ky[i.start : i.stop] for i in chunks(len(ky), max(fit // len(kx), 1))] if fit < taps else [ky]
+    tall = [ky[i.start : i.stop] for i in chunks(len(ky), max(fit // len(kx), 1))] if fit < taps else rows
     broad = [kx[i.start : i.stop] for i in chunks(len(kx), fit)] if fit < min(len(kx), taps) else [kx]
     return tuple(Part(*x) for x in product(tall, broad, wide)), 1
 
 
-def _window(layer: Layer, source: SpikeTensor, out: tuple[int, int], part: Part) -> dict[str, int]:
-    """Fields that say which words the taps of a part read.
-
-    Taps behind the padding begin further inside: the rows and columns before them are no input of this pass. Where no tap is
-    ever outside, the machine need not know the stride.
-    """
-    stride, padding = (1, 0) if layer.op == HEAD else (layer.stride, layer.padding)
-    shift = [taps.start - padding for taps in (part.ky, part.kx)]  # from the first tap's place to the input's first
-    before, skipped = [max(-s, 0) for s in shift], [max(s, 0) for s in shift]
-    size = [n - s for n, s in zip(source.shape[1:3], skipped, strict=True)]
-    last = [(o - 1) * stride + len(taps) for o, taps in zip(out, (part.ky, part.kx), strict=True)]
-    fields = walk(source, out) | {
-        "kernel_h": len(part.ky), "kernel_w": len(part.kx), "padding_y": before[0], "padding": before[1],
-        "in_h": size[0], "in_w": size[1], "stride": stride if max(out) > 1 else 1,
-        "ox_stride": stride * source.x_stride, "oy_stride": stride * source.y_stride,
-        "origin": shift[0] * source.y_stride + shift[1] * source.x_stride,
-    }
-    if not any(before) and all(n >= most for n, most in zip(size, last, strict=True)):
-        fields |= {"stride": 1, "in_h": out[0] - 1 + len(part.ky), "in_w": out[1] - 1 + len(part.kx)}
-    return fields
 
 
 def linear_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[Pass]:
@@ -118,8 +101,9 @@ def linear_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) 
     name, source, _ = layouts.source(layer)
     bias, shift = (tensors[f"{layer.name}.{x}"] for x in ("bias", "shift"))
     shape = layouts.out_shape(layer)
+    step, padding = ((1, 1), 0) if layer.op == HEAD else ((layer.stride, layer.stride), layer.padding)
     lanewise, slices = layouts.in_lanes(layer), layer.weight_bits // packing.SLICE_BITS
-    passes = gather_passes(layouts, layer)
+    passes = []
     for block in blocks(layouts, layer):
         for start in range(block.outputs.start, block.outputs.stop, block.groups * c.lanes):
             outputs = range(start, min(start + block.groups * c.lanes, block.outputs.stop))
@@ -128,19 +112,26 @@ def linear_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) 
             for i, part in enumerate(block.parts):
                 last = i == len(block.parts) - 1
                 rows, masks = _weights(layouts, layer, block, outputs, part, tensors[f"{layer.name}.weight"])
-                fields = _window(layer, source, shape[1:3], part) | neuron(layouts, layer) | masks | {
+                fields = walk(source, shape[1:3]) | neuron(layouts, layer) | masks | {
+                    "kernel_h": len(part.ky), "kernel_w": len(part.kx), "origin": 0 if lanewise else part.words.start,
                     "groups": groups, "first_group": start // c.lanes, "slices": slices, "lanewise": int(lanewise),
                     "shared_taps": int(layer.op == HEAD),
                 }
-                fields["origin"] += 0 if lanewise else part.words.start
                 where = bases(layer, name)
+                at = {"origin": Place(part.ky.start - padding, part.kx.start - padding)}
+                if name in layouts.pieces:  # the machine adds the word of the lane group
+                    at["origin"] = at["origin"]._replace(copy=start // c.word)
+                    fields["origin"] = -(start // c.word)
+                if layer.spike_out in layouts.pieces:
+                    at["spike_dst"] = Place(copy=start // c.word)
+                    fields["first_group"] = start % c.word // c.lanes
                 if layer.op == HEAD:
                     fields["u_dst"] = i * logit_beats(layer.channels, c)
                 elif len(block.parts) > 1:
                     _add_up(layouts, layer, fields, where, i == 0, last)
                 some, nothing = slice(outputs.start, outputs.stop), np.zeros(len(outputs), np.int32)
                 passes.append(loading(
-                    Pass(Opcode.LINEAR, layer.name, fields, where, sop=sop), c, rows,
+                    Pass(Opcode.LINEAR, layer.name, fields, where, at, step, sop=sop), c, rows,
                     nothing if i else bias[some], shift[some] if last else nothing,
                 ))
     if layer.residual and in_parts(layouts, layer):

@@ -83,25 +83,29 @@ def pack_planes(values: Bytes, word: int, planes: int, out: Bytes | None = None)
     return words.reshape(-1)
 
 
-def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1) -> Bytes:
-    """Tensor [T, H, W, C] of the words of a spike tensor, the inverse of `pack_spikes`; bits past channel C are ignored."""
-    t, h, w, c = shape
-    bits = unpack_bits(data).reshape(h, w, t, planes, round_up(c, word))[..., :c]
-    weights = (1 << np.arange(planes)).astype(np.uint8)
-    return np.ascontiguousarray(np.einsum("hwtpc,p->thwc", bits, weights))
+def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1, pieces: int = 1) -> Bytes:
+    """Tensor [T, H, W, C] of the words of a spike tensor ``[piece][y][x][t][plane][word]``; bits past channel C are ignored.
 
-
-def join_rows(
-    data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int, cores: int, strides: tuple[int, int]
-) -> Bytes:
-    """Words ``[y][x][t][plane][word]`` of a tensor [T, H, W, C] whose rows were stored bank by bank, ``[y][core][bank word]``;
-    ``strides`` are the words of a row and of a position in a bank, gaps included.
+    Of one piece it is the inverse of `pack_spikes`.
     """
     t, h, w, c = shape
-    step, (y_stride, x_stride) = planes * round_up(c, word) // 8, (n * word // 8 for n in strides)
-    rows = data.reshape(h, cores, y_stride)[:, :, : w * x_stride].reshape(h, cores, w, x_stride)
-    steps = rows[..., : t // cores * step].reshape(h, cores, w, t // cores, step)
-    return steps.transpose(0, 2, 3, 1, 4).reshape(-1)
+    bits = unpack_bits(data).reshape(pieces, h, w, t, planes, round_up(c, word) // pieces)
+    weights = (1 << np.arange(planes)).astype(np.uint8)
+    return np.ascontiguousarray(np.einsum("nhwtpc,p->thwnc", bits, weights).reshape(t, h, w, -1)[..., :c])
+
+
+def join_banks(data: Bytes, cores: int, place: int, timesteps: int, step: int) -> Bytes:
+    """Bytes ``[place][t][byte]`` of spikes that were stored ``[place][core][byte]``, gaps included.
+
+    Parameters
+    ----------
+    data : [bytes] uint8
+        What was stored.
+    cores, place, timesteps, step : int
+        Banks, bytes of a place in each, time steps in all, bytes of a time step.
+    """
+    steps = data.reshape(-1, cores, place)[..., : timesteps // cores * step].reshape(-1, cores, timesteps // cores, step)
+    return steps.swapaxes(1, 2).reshape(-1)
 
 
 def pack_residual(u: Array, lanes: int) -> Bytes:

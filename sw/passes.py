@@ -1,24 +1,41 @@
-"""A layer as passes of the machine: descriptor fields, weight and parameter images, all but the addresses."""
+"""A layer as passes of the machine, in stages that can be cut in tiles: fields and images, all but the addresses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from golden.spec.config import Config
-from golden.spec.model import ATTENTION, CONV, HEAD, MASK, Layer, Model, Shape
+from golden.spec.model import ATTENTION, CONV, HEAD, MASK, Layer, Shape
 from sw import addition, attention, linear
-from sw.bits import mask_passes
+from sw.bits import gather_passes, mask_passes
 from sw.fields import Pass
-from sw.layouts import Layouts, SpikeTensor
+from sw.layouts import Layouts, SpikeTensor, logit_beats, residual_beats
 from sw.packing import Array
+from sw.tiles import RESIDUAL_SPACE, SPIKE_SPACE, Form
 
 
-def layer_passes(model: Model, layer: Layer, tensors: Mapping[str, Array], config: Config) -> list[Pass]:
-    """Passes of any layer that the support check accepts."""
-    layouts = Layouts(model, config)
+@dataclass(frozen=True)
+class Stage:
+    """Passes of a layer that go over the same ``size`` output places: all of them at once, or tile by tile.
+
+    What they make for each other alone, they make and read in the same places.
+    """
+
+    layer: Layer
+    passes: list[Pass]
+    size: tuple[int, int]
+
+
+def layer_stages(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[Stage]:
+    """Stages of any layer that the support check accepts: what it gathers first, if it does, and what it is."""
+    size = layouts.out_shape(layer)[1:3]
     if layer.op == MASK:
-        return mask_passes(layouts, layer)
-    return (attention.attention_passes if layer.op in ATTENTION else linear.linear_passes)(layouts, layer, tensors)
+        return [Stage(layer, mask_passes(layouts, layer), size)]
+    if layer.op in ATTENTION:
+        return [Stage(layer, attention.attention_passes(layouts, layer, tensors), size)]
+    gathered = gather_passes(layouts, layer)
+    before = [Stage(layer, gathered, layouts.shapes[layer.inputs[0]][1:3])] if gathered else []
+    return [*before, Stage(layer, linear.linear_passes(layouts, layer, tensors), size)]
 
 
 def own_spikes(layouts: Layouts, layer: Layer) -> dict[str, SpikeTensor]:
@@ -42,3 +59,30 @@ def own_residual(layouts: Layouts, layer: Layer) -> dict[str, Shape]:
     elif layer.op == CONV and linear.in_parts(layouts, layer):
         name = linear.sums(layer)
     return {} if name in ("", layer.u_out) else {name: layouts.out_shape(layer)}
+
+
+def forms(layouts: Layouts, layer: Layer) -> dict[str, Form]:
+    """How the tensors lie that a layer makes, those included that it needs only for itself."""
+    found = {name: _spikes(layouts, x) for name, x in own_spikes(layouts, layer).items()}
+    found |= {name: _residual(layouts, shape) for name, shape in own_residual(layouts, layer).items()}
+    found |= {name: form(layouts, name) for name in (layer.spike_out, layer.u_out) if name}
+    if layer.op == HEAD:
+        one = _residual(layouts, (1, 1, 1, layer.channels))
+        found[layer.name] = replace(one, unit=linear.head_parts(layouts) * logit_beats(layer.channels, layouts.config))
+    return found
+
+
+def form(layouts: Layouts, name: str) -> Form:
+    """How a tensor of the model lies, the input or what a layer makes."""
+    return _spikes(layouts, layouts.spikes(name)) if name in layouts.highs else _residual(layouts, layouts.shapes[name])
+
+
+def _spikes(layouts: Layouts, x: SpikeTensor) -> Form:
+    c = layouts.config
+    run = x.x_stride if x.x_gap else x.step_words
+    return Form(SPIKE_SPACE, x.shape[1], x.shape[2], x.copies, x.x_stride, c.cores * c.word // 8, run, x.window, c.taps)
+
+
+def _residual(layouts: Layouts, shape: Shape) -> Form:
+    t, h, w, c = shape
+    return Form(RESIDUAL_SPACE, h, w, 1, residual_beats((t, 1, 1, c), layouts.config), layouts.config.u_beat_bits // 8)

@@ -336,9 +336,9 @@ def _layer(program: Program, index: int) -> str:
 
 
 def _places(bundle: Bundle, program: Program, count: int) -> tuple[list[Place], int]:
-    """Places for ``count`` clips behind the image, the first one last, and where they end."""
+    """Places for ``count`` clips behind the image and what spills, the first one last, and where they end."""
     sizes = (bundle.manifest.input_bytes, program.result_bytes, len(program.steps) * registers.STATISTICS_BYTES)
-    at = packing.round_up(bundle.image.size, registers.SEGMENT_ALIGN)
+    at = packing.round_up(bundle.image.size + bundle.manifest.spill_bytes, registers.SEGMENT_ALIGN)  # one clip runs at a time
     places = []
     for _ in range(count):
         addresses = []

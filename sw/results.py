@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
@@ -88,6 +89,19 @@ class Result:
         return sum(x.sops for x in self.layers.values())
 
 
+def spans(records: Iterable[Mapping[str, int]], beside: Iterable[int]) -> list[tuple[int, int]]:
+    """First cycle of each descriptor, and the one after its last, from all records and that field of each descriptor in order.
+
+    The record of each says how long after the end of the one before it began, or after its start where that is ``beside``.
+    """
+    found, at = [], 0
+    for record, early in zip(records, beside, strict=False):
+        begin = at + record["wait"]
+        found.append((begin, begin + record["cycles"]))
+        at = found[-1][0 if early else 1]
+    return found
+
+
 def poison(program: Program) -> bytes:
     """Statistics records that no machine writes, so that one which is not written is noticed; nearly all of it zeros."""
     records = np.zeros((len(program.steps), RECORD_WORDS), "<u4")
@@ -140,8 +154,10 @@ class StatisticsReader:
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     """A stored tensor, [T, H, W, C]."""
     if tensor.kind == SPIKES:
-        words = packing.join_rows(data, tensor.shape, manifest.word, tensor.parts, manifest.cores, tensor.strides)
-        return packing.unpack_spikes(words, tensor.shape, manifest.word, tensor.parts)
+        if tensor.place_words:
+            step = tensor.parts * packing.round_up(tensor.shape[3], manifest.word) // tensor.pieces // 8
+            data = packing.join_banks(data, manifest.cores, tensor.place_words * manifest.word // 8, tensor.shape[0], step)
+        return packing.unpack_spikes(data, tensor.shape, manifest.word, tensor.parts, tensor.pieces)
     if tensor.kind == RESIDUAL:
         return packing.unpack_residual(data, tensor.shape, manifest.lanes)
     return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)

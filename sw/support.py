@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS
-from golden.spec.model import CONV, HEAD, INPUT, MASK, SOFT, Layer, Model, Shape
+from golden.spec.model import CONV, HEAD, MASK, SOFT, Layer, Model, Shape
 from golden.spec.rules import faults
-from sw import allocation, attention, bounds, linear, passes
-from sw.layouts import Layouts, logit_beats, residual_beats
+from sw import attention, bounds
+from sw.allocation import AllocationError
+from sw.layouts import Layouts
 from sw.packing import Array, round_up
+from sw.passes import form, forms, layer_stages
+from sw.planning import plan_layers
+from sw.spilling import Plan
+from sw.tiles import Box, Buffer, placed
 
 SHIFT_RANGE = (-8, 23)
 GROUPS = FIELDS["first_group"].high + 1  #: lane groups of the largest tensor
@@ -26,8 +31,8 @@ class UnsupportedError(ValueError):
         super().__init__(f"'{config}' cannot run '{model}':\n" + "\n".join(f"  - {reason}" for reason in reasons))
 
 
-def check(model: Model, tensors: Mapping[str, Array], config: Config) -> None:
-    """Check the whole model against one configuration.
+def check(model: Model, tensors: Mapping[str, Array], config: Config) -> Plan:
+    """Check the whole model against one configuration, and plan where everything lies.
 
     Raises
     ------
@@ -37,73 +42,30 @@ def check(model: Model, tensors: Mapping[str, Array], config: Config) -> None:
     reasons = _check_model(model, config)
     layouts = Layouts(model, config)
     broken = faults(model)
-    sound = []
+    fit = []
     for layer in model.layers:
         found = [text for name, text in broken if name == layer.name]
         if not found:
-            sound.append(layer)
             found = [*_check_neuron(layer, config), *_check_sizes(layouts, layer)]
         wrong = _check_tensors(layer, layouts.shapes, tensors, config)
         if not found and not wrong:
             if layer.op != MASK:
                 found = bounds.overflows(layouts, layer, tensors)
-            found += _check_fields(layer, model, tensors, config)
+            found += _check_fields(layouts, layer, tensors)
+        if not found and not wrong:
+            fit.append(layer)
         reasons += [f"layer '{layer.name}': {text}" for text in found + wrong]
     expected = {f"{x.name}.{part}" for x in model.layers for part in x.parts}
     if surplus := sorted(set(tensors) - expected):
         reasons.append(f"tensors of no layer: {', '.join(surplus)}")
-    for memory in (spike_memory, residual_memory):
+    if model.encoding.timesteps % config.cores == 0:
         try:
-            memory(layouts, sound)
-        except allocation.AllocationError as error:
+            plan = plan_layers(layouts, fit, tensors)
+        except AllocationError as error:
             reasons.append(str(error))
     if reasons:
         raise UnsupportedError(model.name, config.name, reasons)
-
-
-def spike_memory(layouts: Layouts, layers: Sequence[Layer]) -> dict[str, int]:
-    """Bank address of the input and of every spike tensor, those that ``layers`` need only for themselves included.
-
-    Raises
-    ------
-    AllocationError
-        If they do not fit.
-    """
-    model = layouts.model
-    life, _ = allocation.lives(model)
-    names = [INPUT, *(x.spike_out for x in model.layers if x.spike_out)]
-    intervals = [allocation.Interval(name, *life[name], layouts.spikes(name).bank_words) for name in names]
-    for layer in layers:
-        at = model.layers.index(layer)
-        intervals += [allocation.Interval(name, at, at, x.bank_words) for name, x in passes.own_spikes(layouts, layer).items()]
-    return allocation.first_fit(intervals, layouts.config.spike_words, "spike banks, words")
-
-
-def residual_memory(layouts: Layouts, layers: Sequence[Layer]) -> dict[str, int]:
-    """Beat of every residual tensor, those that ``layers`` need only for themselves included, and of the logits.
-
-    Raises
-    ------
-    AllocationError
-        If they do not fit.
-    """
-    model, config = layouts.model, layouts.config
-    life, buffer = allocation.lives(model)
-    intervals = [
-        allocation.Interval(root, life[root][0], max(life[name][1] for name in buffer if buffer[name] == root),
-                            residual_beats(layouts.shapes[root], config))
-        for root in dict.fromkeys(buffer.values())
-    ]
-    for layer in layers:
-        at = model.layers.index(layer)
-        own = passes.own_residual(layouts, layer)
-        intervals += [allocation.Interval(name, at, at, residual_beats(shape, config)) for name, shape in own.items()]
-    head = model.layers[-1]
-    if head.op == HEAD:
-        parts = linear.head_parts(layouts) if head in layers else 1
-        intervals.append(allocation.Interval(head.name, *life[head.name], parts * logit_beats(head.channels, config)))
-    bases = allocation.first_fit(intervals, config.u_beats, "residual memory, beats")
-    return bases | {name: bases[root] for name, root in buffer.items()}
+    return plan
 
 
 def _check_model(model: Model, config: Config) -> list[str]:
@@ -185,16 +147,22 @@ def _check_sizes(layouts: Layouts, layer: Layer) -> list[str]:
     return reasons
 
 
-def _check_fields(layer: Layer, model: Model, tensors: Mapping[str, Array], config: Config) -> list[str]:
+def _check_fields(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[str]:
     """Every descriptor field without its address fits, and the weights of every pass."""
-    if model.encoding.timesteps % config.cores:
+    config = layouts.config
+    if layouts.model.encoding.timesteps % config.cores:
         return []
     reasons = []
-    for part in passes.layer_passes(model, layer, tensors, config):
-        if part.rows > config.weight_rows:
-            reasons.append(f"weights of {part.rows} rows in each bank, there are {config.weight_rows}")
-        for name, value in part.fields.items():
-            field = FIELDS[name]
-            if not field.low <= value <= field.high:
-                reasons.append(f"descriptor field {name} = {value} is outside {field.low}..{field.high}")
+    own = forms(layouts, layer)
+    for stage in layer_stages(layouts, layer, tensors):
+        tile = Box(*(range(n) for n in stage.size))
+        for part in stage.passes:
+            if part.rows > config.weight_rows:
+                reasons.append(f"weights of {part.rows} rows in each bank, there are {config.weight_rows}")
+            known = {name: own.get(name) or form(layouts, name) for name in part.names}
+            whole = {name: Buffer(x, 0, x.box, range(x.copies)) for name, x in known.items()}
+            for name, value in placed(part, tile, whole).items():
+                field = FIELDS[name]
+                if name not in part.bases and not field.low <= value <= field.high:
+                    reasons.append(f"descriptor field {name} = {value} is outside {field.low}..{field.high}")
     return list(dict.fromkeys(reasons))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 ID_VALUE = 0x4D444E54  #: "TNDM", little-endian
-VERSION = 2  #: of register map and descriptor layout together
+VERSION = 3  #: of register map and descriptor layout together
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ _MAP = (
     ("SEGMENT1", "rw", "memory address of segment 1: the input clip"),
     ("SEGMENT2", "rw", "memory address of segment 2: results"),
     ("SEGMENT3", "rw", "memory address of segment 3: one 64-byte statistics record per executed descriptor"),
-    ("LAYER", "ro", "index of the descriptor being executed"),
+    ("LAYER", "ro", "index of the descriptor that was started last, or, when that is done, of the next one"),
     ("CYCLES_LO", "ro", "cycles since the last start, bits 31:0"),
     ("CYCLES_HI", "ro", "cycles since the last start, bits 63:32"),
     ("READ_BEATS", "ro", "beats read over the AXI4 master since the last start"),
@@ -75,13 +75,13 @@ STATISTICS = {
     "cycles": "cycles from its start to its end",
     "adds": "weight rows added by all cores and issue slots (broadcast), or lanes added (lanewise)",
     "results": "results (one position, lane group and time step) that the neuron unit took",
-    "busy": "slot cycles in which an issue slot added a row; this and the five that follow make cores * issue * cycles",
+    "busy": "slot cycles in which an issue slot added a row; this and the five that follow make cores * issue * cycles of LINEAR",
     "neuron": "slot cycles in which the slot's sums waited for the neuron unit",
     "imbalance": "slot cycles in which the slots that share its accumulators were not done with the pass",
     "weights": "slot cycles in which its weight bank was being written",
     "queue": "slot cycles in which its queue was empty while the walker walked",
     "drain": "slot cycles in which its queue was empty and the walker done, or not begun",
-    "wait": "cycles between the end of the descriptor before and the start of this one (weights or descriptor not there yet)",
+    "wait": "cycles from the end of the descriptor before (or its start, where it is `beside`) to the start of this one",
 }
 STATISTICS_BYTES = 64
 SLOT_STATES = ("busy", "neuron", "imbalance", "weights", "queue", "drain")  #: what an issue slot does in a cycle

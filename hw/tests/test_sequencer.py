@@ -1,4 +1,4 @@
-"""Sequencer and Recorder: the right unit starts, statistics add up, END waits for the last record."""
+"""Sequencer and Recorder: units start when they may, statistics add up, END waits for the last record."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from golden.spec.config import BASE, SMALL, Config
 from golden.spec.descriptor import Opcode
 from golden.spec.registers import SLOT_STATES, STATISTICS
 from hw.recorder import Recorder
-from hw.sequencer import Sequencer
+from hw.sequencer import UNITS, Sequencer
 from hw.tests.bench import new_rng, receive, simulate
+
+OF: dict[int, str] = {Opcode.LINEAR: "linear", Opcode.HAMMING: "hamming", Opcode.LOAD: "mover", Opcode.STORE: "mover"}
 
 
 class WithRecorder(Elaboratable):
@@ -31,66 +33,118 @@ class WithRecorder(Elaboratable):
 @pytest.mark.parametrize("config", [SMALL, BASE], ids=lambda c: c.name)
 @pytest.mark.parametrize("latency", [1, 90])
 def test_program(config: Config, latency: int) -> None:
-    """Random descriptors on random units for random times; the record's write is fast, or slower than the next descriptor."""
+    """Random descriptors, flags and times; a record's write is fast, or slower than the next descriptor."""
     rng = new_rng()
     dut, recorder = Sequencer(config), Recorder(config)
-    units = {Opcode.LINEAR: dut.linear, Opcode.HAMMING: dut.hamming, Opcode.LOAD: dut.mover, Opcode.STORE: dut.mover}
-    program = [rng.choice(list(units)) for _ in range(12)]
-    expected: list[dict[str, int]] = []
+    program = [{"opcode": rng.choice(list(OF)), "count": 1000 + i, **{x: rng.randrange(2) for x in (
+        "beside", "after_hamming", "after_move")}} for i in range(30)]
+    expected: dict[int, dict[str, int]] = {}
     got: list[dict[str, int]] = []
-    finished = 0
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
 
-    async def run(ctx):
-        nonlocal finished
-        ctx.set(recorder.segment, 0x5000)
-        for index, opcode in enumerate(program):
-            assert not finished
-            ctx.set(dut.descriptors.payload.opcode, opcode)
-            ctx.set(dut.descriptors.payload.count, 1000 + index)
+    async def offer(ctx):
+        for d in [*program, {"opcode": Opcode.END}]:
+            for _ in range(rng.choice([0, 0, 20])):
+                await ctx.tick()
+            ctx.set(dut.descriptors.payload, d)
             ctx.set(dut.descriptors.valid, 1)
             await ctx.tick().until(dut.descriptors.ready)
-            ctx.set(dut.descriptors.payload.count, 0)
+            ctx.set(dut.descriptors.payload, {})
             ctx.set(dut.descriptors.valid, 0)
-            sums = dict.fromkeys((name for name, _ in dut.counts.shape()), 0)
-            cycles = rng.randrange(1, 40)
-            for cycle in range(cycles + 2):  # the start, the unit's cycles up to done, and one after it
-                if cycle <= cycles:
-                    assert ctx.get(dut.descriptor.count) == 1000 + index and not ctx.get(dut.idle)
-                    assert [ctx.get(u.start) for u in (dut.linear, dut.hamming, dut.mover)] == [
-                        int(cycle == 0 and u is units[opcode]) for u in (dut.linear, dut.hamming, dut.mover)]
-                    assert ctx.get(dut.locked) == (opcode == Opcode.HAMMING)
-                ctx.set(units[opcode].done, cycle == cycles)
-                for name in sums:
-                    value = rng.randrange(2 if name == "results" else config.cores * config.issue + 1)
-                    ctx.set(getattr(dut.counts, name), value)
-                    sums[name] += value if cycle <= cycles or name not in SLOT_STATES else 0
-                await ctx.tick()
-            expected.append({"layer": index, "cycles": cycles + 1, **sums})
-            for name in sums:
-                ctx.set(getattr(dut.counts, name), 1)  # nobody counts this
-        ctx.set(dut.descriptors.payload.opcode, Opcode.END)
-        ctx.set(dut.descriptors.valid, 1)
-        await ctx.tick().until(dut.descriptors.ready)
-        ctx.set(dut.descriptors.valid, 0)
+
+    async def units(ctx):
+        ctx.set(recorder.segment, 0x5000)
+        running: dict[str, tuple[int, int]] = {}  # by unit: number, cycles left
+        cycle, wait_from = 0, 0
+        tail: int | None = None
         while not ctx.get(dut.finished):
+            assert ctx.get(dut.idle) <= (not running.keys() & {"linear", "hamming"})
+            assert ctx.get(dut.settled) <= (not running)
+            for name in UNITS:
+                if ctx.get(getattr(dut, name).start):
+                    number, d = len(starts), program[len(starts)]
+                    assert OF[d["opcode"]] == name and name not in running
+                    assert not (d["after_hamming"] and "hamming" in running) and not (d["after_move"] and "mover" in running)
+                    assert not number or program[number - 1]["beside"] or number - 1 in ends, f"{number} starts early"
+                    assert not ctx.get(dut.idle) or name == "mover"
+                    running[name], starts[number] = (number, rng.choice([1, 5, rng.randrange(1, 150)])), cycle
+                    expected[number] = {"layer": number, "wait": cycle - wait_from, "cycles": 0, **dict.fromkeys(
+                        (x for x, _ in dut.counts.shape()), 0)}
+                    if program[number]["beside"]:
+                        wait_from = cycle
+                    assert ctx.get(dut.layer) == number or program[number]["beside"]
+                    assert name != "mover" or ctx.get(dut.error_layer) == number
+            for name, (number, left) in running.items():
+                assert ctx.get(getattr(dut, name).descriptor.count) == 1000 + number, "the descriptor changed"
+                ctx.set(getattr(dut, name).done, left == 0)
+            counted = {name: rng.randrange(2 if name == "results" else config.cores * config.issue + 1)
+                       for name, _ in dut.counts.shape()}
+            for name, value in counted.items():
+                ctx.set(getattr(dut.counts, name), value)
+            if "linear" in running or tail is not None:
+                counts = expected[running["linear"][0] if tail is None else tail]
+                for name, value in counted.items():
+                    if "linear" in running or name not in SLOT_STATES:
+                        counts[name] += value
+            tail = None
             await ctx.tick()
-        finished = 1
-        assert len(got) == len(program)
+            for name, (number, left) in list(running.items()):
+                expected[number]["cycles"] += 1
+                running[name] = number, left - 1
+                if left == 0:
+                    del running[name]
+                    ctx.set(getattr(dut, name).done, 0)
+                    ends[number] = cycle
+                    if not program[number]["beside"]:
+                        wait_from = cycle + 1
+                    tail = number if name == "linear" else tail
+            cycle += 1
+        assert len(starts) == len(ends) == len(got) == len(program)
 
     async def memory(ctx):
-        for index in range(len(program)):
+        for _ in program:
             (job,) = await receive(ctx, recorder.jobs, 1, rng, 0.3)
-            assert (job.addr, job.beats) == (0x5000 + 64 * index, 64 // config.axi_bytes)
+            assert job.beats == 64 // config.axi_bytes
             beats = await receive(ctx, recorder.data, job.beats, rng, 0.3)
             data = b"".join(b.to_bytes(config.axi_bytes, "little") for b in beats)
             words = [int.from_bytes(data[i:i + 4], "little") for i in range(0, 64, 4)]
-            assert not any(words[len(STATISTICS):])
+            assert not any(words[len(STATISTICS):]) and job.addr == 0x5000 + 64 * words[0]
             await ctx.tick().repeat(latency)
             got.append(dict(zip(STATISTICS, words, strict=False)))
             ctx.set(recorder.written, 1)
             await ctx.tick()
             ctx.set(recorder.written, 0)
 
-    simulate(WithRecorder(dut, recorder), run, memory)
-    assert [{k: v for k, v in r.items() if k != "wait"} for r in got] == expected
-    assert all(r["wait"] >= 3 for r in got[1:])
+    simulate(WithRecorder(dut, recorder), offer, units, memory)
+    for number, d in enumerate(program):
+        if d["opcode"] != Opcode.LINEAR:
+            expected[number] |= dict.fromkeys((x for x, _ in dut.counts.shape()), 0)
+    assert sorted(got, key=lambda x: x["layer"]) == [expected[i] for i in range(len(program))]
+    assert any(starts[i + 1] < ends[i] for i in range(len(program) - 1)), "nothing ran beside anything"
+
+
+@pytest.mark.parametrize("flags,gap", [({}, 4), ({"beside": 1}, 1)])
+def test_overhead(flags: dict[str, int], gap: int) -> None:
+    """A HAMMING that is there starts so many cycles after a LINEAR is done, or after its start where that is beside."""
+    dut = Sequencer(SMALL)
+    found = 0
+
+    async def test(ctx):
+        nonlocal found
+        ctx.set(dut.records.ready, 1)
+        ctx.set(dut.descriptors.payload, {"opcode": Opcode.LINEAR, **flags})
+        ctx.set(dut.descriptors.valid, 1)
+        await ctx.tick().until(dut.descriptors.ready)
+        ctx.set(dut.descriptors.payload, {"opcode": Opcode.HAMMING})
+        assert ctx.get(dut.linear.start)
+        if not flags:
+            await ctx.tick().repeat(10)
+            ctx.set(dut.linear.done, 1)
+        while not ctx.get(dut.hamming.start):
+            await ctx.tick()
+            ctx.set(dut.linear.done, 0)
+            found += 1
+
+    simulate(dut, test)
+    assert found == gap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate, pairwise
 from typing import Any
 
 import cocotb
@@ -15,32 +16,36 @@ from hw.bus import counts_layout, descriptor_layout
 from hw.loader import Load, Loader
 from hw.mover import Mover
 from sim.bench.loader_bench import damaged, random_fields
-from sim.bench.mover_bench import random_move
+from sim.bench.mover_bench import mover_users, random_move
+from sim.bench.waits import Waits
 from sim.lib.axi import AxiMemory, Host, Rules
 from sim.lib.clock import Bench, Port, Probe
 from sim.lib.memory import Memory, SpikeBanks
 from sim.lib.pack import pack, unpack
 from sim.lib.runner import settings
+from sw.results import spans
 
 RATES = (1.0, 0.5, 0.2)
 
 
 class Units:
-    """Stand-ins for LINEAR and HAMMING, which take a random time and count random events.
+    """Stand-ins for LINEAR and HAMMING, which take a random time, count random events and write weights at random times.
 
-    Each checks that its weights and parameters are in place when it starts, and that nothing is loaded that must wait.
+    Each checks that it may start, that its weights and parameters are in place, and that nothing is loaded that must wait.
     """
+
+    NAMES = ("linear", "hamming")
 
     def __init__(self, dut: Any, config: Config) -> None:
         self.layout = counts_layout(config)
         self.high = {name: (1 << Shape.cast(field.shape).width) - 1 for name, field in self.layout}
         self.most_saturations = config.neuron_lanes
-        self.port = {name: Port(dut, name) for name in ("counts", "saturations", "flush", "descriptor")}
-        self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in ("linear", "hamming") for x in ("start", "done", "progress")}
+        self.port = {name: Port(dut, name) for name in ("counts", "saturations", "flush", "write_waits")}
+        self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in self.NAMES
+                     for x in ("start", "descriptor", "done", "progress")}
         self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
-        self.cycle = self.number = self.started = self.descriptor = 0
-        self.running: str | None = None
+        self.cycle = 0
         self.begin([])
 
     def begin(self, loads: list[Load]) -> None:
@@ -50,54 +55,70 @@ class Units:
         self.rows: list[tuple[int, ...]] = []
         self.params: list[tuple[int, ...]] = []
         self.records: dict[int, dict[str, int]] = {}  #: what is counted, by number of the descriptor
-        self.saturations = self.left = 0
-        self.tail = False  # the cycle after ``done`` counts
+        self.started: dict[int, int] = {}  #: cycle, likewise
+        self.running: dict[str, tuple[int, int, int]] = {}  #: by unit: number, descriptor, cycles left
+        self.counts: dict[str, int] = {}  #: of this cycle
+        self.saturations = 0
+        self.tail: int | None = None  #: LINEAR descriptor that this cycle after its ``done`` counts for
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
         self.cycle += 1
-        for name in ("linear", "hamming"):
-            self.unit[name, "done"].set(int(self.running == name and self.left == 0))
-            self.unit[name, "progress"].set(int(self.running == name))
-        counts = {name: random.randint(0, high) if self.running or self.tail else 0 for name, high in self.high.items()}
-        saturations = random.randint(0, self.most_saturations) if self.running or self.tail else 0
+        for name in self.NAMES:
+            self.unit[name, "done"].set(int(name in self.running and self.running[name][2] == 0))
+            self.unit[name, "progress"].set(int(name in self.running))
+        self.port["write_waits"].set(int("hamming" in self.running and random.random() < 0.5))
+        counts = self.counts = {name: random.randint(0, high) for name, high in self.high.items()}
+        number = self.running["linear"][0] if "linear" in self.running else self.tail
+        saturations = 0 if number is None else random.randint(0, self.most_saturations)
         self.port["counts"].set(pack(self.layout, counts))
         self.port["saturations"].set(saturations)
         self.saturations += saturations
         for name, value in counts.items():
             # adds and results come a cycle after ``done``, too; states are those of as many cycles as the descriptor runs
-            if self.running or (self.tail and name not in SLOT_STATES):
-                self.records[self.number][name] += value
-        self.tail = False
+            if number is not None and ("linear" in self.running or name not in SLOT_STATES):
+                self.records[number][name] += value
+        self.tail = None
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        for ports, log in ((self.row, self.rows), (self.param, self.params)):
-            if ports[0].get():
-                assert self.running != "hamming", "a load while HAMMING runs"
-                assert not self.running or self.loads[self.number + 1].descriptor["prefetch"], "a load that has to wait"
+        for ports, log, kind in ((self.row, self.rows, "rows"), (self.param, self.params, "params")):
+            if ports[0].get() and not self.port["write_waits"].last:
                 log.append(tuple(x.get() for x in ports[1:]))
-        if self.running:
-            assert self.port["descriptor"].get() == self.descriptor, "the descriptor changed"
-            if self.left == 0:
-                self.records[self.number]["cycles"] = self.cycle - self.started + 1
-                self.running, self.tail = None, True
-            self.left -= 1
-        for name in ("linear", "hamming"):
+                sizes = accumulate(len(getattr(load, kind)) for load in self.loads)
+                whose = next(load for load, size in zip(self.loads, sizes, strict=True) if len(log) <= size)
+                assert not self.running or whose.descriptor["prefetch"], "a load that has to wait"
+        for name, (number, descriptor, left) in list(self.running.items()):
+            assert self.unit[name, "descriptor"].get() == descriptor, f"the descriptor of {name} changed"
+            self.running[name] = number, descriptor, left - 1
+            if left == 0:
+                self.records[number]["cycles"] = self.cycle - self.started[number] + 1
+                del self.running[name]
+                self.tail = number if name == "linear" else self.tail
+        for name in self.NAMES:
             if self.unit[name, "start"].get():
-                assert not self.running and self.order, f"{name} starts"
-                self.running, self.started, self.left = name, self.cycle, random.choice([0, 5, random.randint(0, 400)])
-                self.number, self.descriptor = self.order.pop(0), self.port["descriptor"].get()
-                self.records[self.number] = dict.fromkeys(self.high, 0)
-                done = self.loads[:self.number + 1]
-                assert unpack(descriptor_layout(), self.descriptor) == done[-1].descriptor, f"descriptor {self.number}"
-                assert name == Opcode(done[-1].descriptor["opcode"]).name.lower()
-                assert self.rows == [row for load in done for row in load.rows], f"weight rows of descriptor {self.number}"
-                assert self.params == [x for load in done for x in load.params], f"parameters of descriptor {self.number}"
+                self._start(name)
         assert not (self.running and self.port["flush"].get()), "reset while a unit runs"
 
+    def _start(self, name: str) -> None:
+        number, descriptor = self.order.pop(0), self.unit[name, "descriptor"].get()
+        done = self.loads[:number + 1]
+        d = done[-1].descriptor
+        assert unpack(descriptor_layout(), descriptor) == d, f"descriptor {number}"
+        assert name == Opcode(d["opcode"]).name.lower()
+        assert name not in self.running, f"{name} starts twice"
+        assert not (d["after_hamming"] and "hamming" in self.running), f"descriptor {number} starts beside HAMMING"
+        before = [x for x, _, _ in self.running.values()]
+        assert not number or self.loads[number - 1].descriptor["beside"] or number - 1 not in before, f"{number} starts early"
+        assert self.rows == [row for load in done for row in load.rows], f"weight rows of descriptor {number}"
+        assert self.params == [x for load in done for x in load.params], f"parameters of descriptor {number}"
+        self.running[name] = number, descriptor, random.choice([0, 5, random.randint(0, 400)])
+        self.started[number] = self.cycle
+        self.records[number] = dict(self.counts)
 
-async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, spikes: SpikeBanks, u: Memory, case: str) -> None:
+
+async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, spikes: SpikeBanks, u: Memory, waits: Waits,
+                   case: str) -> None:
     irq = Probe(dut, "irq")
     read = AxiMemory(dut, "axi_read", c.axi_bits, random.choice(RATES))
     write = AxiMemory(dut, "axi_write", c.axi_bits, random.choice(RATES), read.words)
@@ -138,7 +159,8 @@ async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, 
     what = f"{case}: {[x.name for x in opcodes]}, {len(loads)} good"
 
     units.begin(loads)
-    bench.agents = [host, read, write, *rules, spikes, u, units, irq]
+    bench.agents = [host, read, write, *rules, spikes, u, waits, units, irq]
+    waits.rate = random.choice([0.0, 0.5])
     for name, value in {"PROGRAM": program, "WATCHDOG": random.choice([0, 2000]), "IRQ_ENABLE": 1,
                         **{f"SEGMENT{i}": base for i, base in enumerate(bases)}}.items():
         assert await host.write(REGISTERS[name].address, value) == 0
@@ -161,13 +183,19 @@ async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, 
         words = [record >> (32 * k) & 0xFFFFFFFF for k in range(STATISTICS_BYTES // 4)]
         assert not any(words[len(STATISTICS):]), f"{what}: record {i} is not padded with zeros"
         records.append(dict(zip(STATISTICS, words, strict=False)))
-        expected = {"layer": i, **units.records.get(i, dict.fromkeys(units.high, 0))}
+        counted = units.records.get(i, {})
+        if loads[i].descriptor["opcode"] != Opcode.LINEAR:
+            counted = dict.fromkeys(units.high, 0) | {name: counted[name] for name in counted.keys() & {"cycles"}}
+        expected = {"layer": i, **counted}
         assert {name: records[i][name] for name in expected} == expected, f"{what}: record {i}"
     memory.update({x: read.words[x] for x in range(first, first + count * size)})
     assert read.words == memory and spikes.banks == banks and u.words == beats, f"{what}: memories"
     assert not units.order and units.rows == [row for load in loads for row in load.rows], f"{what}: weight rows"
     assert units.params == [param for load in loads for param in load.params], f"{what}: parameters"
-    assert sum(r["cycles"] + r["wait"] for r in records) <= await value_of("CYCLES_LO"), what
+    found = spans(records, [x.descriptor["beside"] for x in loads[:count]])
+    assert max((end for _, end in found), default=0) <= await value_of("CYCLES_LO"), what
+    for earlier, later in pairwise(units.started):
+        assert found[later][0] - found[earlier][0] == units.started[later] - units.started[earlier], f"{what}: waits"
     assert await value_of("READ_BEATS") == sum(n for _, n in rules[0].bursts), what
     assert await value_of("WRITE_BEATS") == sum(n for _, n in rules[1].bursts) == len(write.log), what
     assert await value_of("SATURATIONS") == units.saturations, what
@@ -183,9 +211,9 @@ async def programs(dut: Any) -> None:
     spikes = SpikeBanks(dut, c, "spike_read", "spike_write")
     spikes.banks = [[random.getrandbits(c.word) for _ in bank] for bank in spikes.banks]
     u = Memory(dut, [random.getrandbits(c.u_beat_bits) for _ in range(c.u_beats)], c.u_beat_bits, "u_read", "u_write")
-    units = Units(dut, c)
+    units, waits = Units(dut, c), mover_users(dut, c, spikes, u)
     bench = Bench(dut)
     host = Host(dut, bench, rate=0.5)
     await bench.reset()
     for number in range(count):
-        await _program(dut, bench, c, host, units, spikes, u, f"case {number} (seed {seed})")
+        await _program(dut, bench, c, host, units, spikes, u, waits, f"case {number} (seed {seed})")

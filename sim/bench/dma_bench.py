@@ -13,7 +13,7 @@ from hw.jobs import beat_layout, job_layout
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
 from sim.lib.axi import AxiMemory, Rules
-from sim.lib.clock import Bench, Probe
+from sim.lib.clock import Bench, Port, Probe
 from sim.lib.pack import pack, unpack
 from sim.lib.runner import settings
 from sim.lib.stream import Sink, Source
@@ -56,30 +56,51 @@ async def bursts(dut: Any) -> None:
 
 
 async def _reads(dut: Any, bench: Bench, c: Config, case: str) -> None:
-    jobs = random_jobs(c, 8)
+    jobs = [random_jobs(c, random.randint(0, 6)) for _ in range(2)]
     memory, rules = AxiMemory(dut, "read_axi", c.axi_bits, random.choice(RATES)), Rules(dut, "read_axi", c.axi_bits)
-    beats = [job["addr"] // c.axi_bytes + i for job in jobs for i in range(job["beats"])]
-    memory.words = {beat: random.getrandbits(c.axi_bits) for beat in beats}
-    memory.bad = set(random.sample(beats, min(len(beats), random.randint(0, 3))))
-    expected = ReadDma.model(c, jobs, memory.words)
-    source, sink = Source(dut, "read_jobs", random.choice(RATES)), Sink(dut, "read_data", random.choice(RATES))
-    source.send(pack(job_layout(), job) for job in jobs)
-    errors, idle = Probe(dut, "read_error"), Probe(dut, "read_idle")
-    bench.agents = [source, sink, memory, rules, errors, idle]
-    await bench.until(sink.has(len(expected)), 100_000, f"beat {len(expected)}")
+    beats = [[job["addr"] // c.axi_bytes + i for job in mine for i in range(job["beats"])] for mine in jobs]
+    memory.words = {beat: random.getrandbits(c.axi_bits) for mine in beats for beat in mine}
+    memory.bad = set(random.sample(sorted(memory.words), min(len(memory.words), random.randint(0, 3))))
+    expected = [ReadDma.model(c, mine, memory.words) for mine in jobs]
+    sources = [Source(dut, f"read_jobs{i}", random.choice(RATES)) for i in range(2)]
+    sinks = [Sink(dut, f"read_data{i}", random.choice(RATES)) for i in range(2)]
+    for source, mine in zip(sources, jobs, strict=True):
+        source.send(pack(job_layout(), job) for job in mine)
+    errors, idle = Errors(dut), Probe(dut, "read_idle")
+    bench.agents = [*sources, *sinks, memory, rules, errors, idle]
+    what = f"{case}: {jobs}"
+    for sink, wanted in zip(sinks, expected, strict=True):
+        await bench.until(sink.reached(len(wanted)), 200_000, f"{what}: beat {len(wanted)}")
     for _ in range(10):
         await bench.tick()
-    what = f"{case}: {jobs}"
-    found = [unpack(beat_layout(c.axi_bits), x) for x in sink.items]
-    assert [(x["data"], x["last"]) for x in found] == expected, what
-    assert rules.bursts == [(b["addr"], b["len"] + 1) for job in jobs for b in Bursts.model(c, job)], what
-    assert errors.total == sum(beat in memory.bad for beat in beats), what
+    for i, sink in enumerate(sinks):
+        found = [unpack(beat_layout(c.axi_bits), x) for x in sink.items]
+        assert [(x["data"], x["last"]) for x in found] == expected[i], f"{what}: user {i}"
+        assert errors.users[i] == sum(beat in memory.bad for beat in beats[i]), f"{what}: errors of user {i}"
+    bursts = [[(b["addr"], b["len"] + 1) for job in mine for b in Bursts.model(c, job)] for mine in jobs]
+    assert sorted(rules.bursts) == sorted(x for mine in bursts for x in mine), what
     assert rules.settled() and idle.value, what
+
+
+class Errors:
+    """Counts the errors of each user."""
+
+    def __init__(self, dut: Any) -> None:
+        self.error, self.user = Port(dut, "read_error"), Port(dut, "read_error_user")
+        self.users = [0, 0]
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        if self.error.get():
+            self.users[self.user.get()] += 1
 
 
 @cocotb.test()
 async def reads(dut: Any) -> None:
-    """The beats of random jobs; one ``error`` for each bad beat, and the beat flows on; ``idle`` when all is over."""
+    """Each user gets the beats of its jobs, and one ``error`` for each bad one, which flows on; ``idle`` when all is over."""
     c, count, seed = settings()
     random.seed(seed)
     bench = Bench(dut)

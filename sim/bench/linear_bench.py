@@ -42,7 +42,7 @@ async def whole_descriptors(dut: Any) -> None:
     spikes = SpikeBanks(dut, config, write="write")
     params = Memory(dut, [], config.param_beat_bits, read="params")
     u = Memory(dut, [], config.u_beat_bits, read="u_read", write="u_write")
-    start, descriptor = Wire(dut, "unit_start"), Wire(dut, "descriptor")
+    start, descriptor = Wire(dut, "unit_start"), Wire(dut, "unit_descriptor")
     done, saturations, counts = Probe(dut, "unit_done"), Probe(dut, "saturations"), Counts(dut, config)
     progress = Probe(dut, "unit_progress")
     bench = Bench(dut, [start, descriptor, spikes, params, u, done, saturations, counts, progress])

@@ -9,8 +9,9 @@ import cocotb
 
 from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
-from hw.bus import descriptor_layout
+from hw.bus import descriptor_layout, mover_waits
 from hw.mover import Mover
+from sim.bench.waits import Waits
 from sim.lib.axi import AxiMemory, Rules
 from sim.lib.clock import Bench, Probe, Wire
 from sim.lib.memory import Memory, SpikeBanks
@@ -32,6 +33,12 @@ def random_move(c: Config) -> dict[str, int]:
     return d
 
 
+def mover_users(dut: Any, c: Config, spikes: SpikeBanks, u: Memory) -> Waits:
+    """Others who use the scratchpad; not yet."""
+    asks = {"spike_read": "spike_read_en", "spike_write": "spike_write_mask", "u_read": "u_read_en", "u_write": "u_write_en"}
+    return Waits(dut, mover_waits(c), asks, {"spike_read": spikes, "u_read": u}, 0.0)
+
+
 @cocotb.test()
 async def moves(dut: Any) -> None:
     """What lies in memory and scratchpad at ``done`` is the twin's, and nothing else was written."""
@@ -40,7 +47,8 @@ async def moves(dut: Any) -> None:
     spikes = SpikeBanks(dut, c, "spike_read", "spike_write")
     spikes.banks = [[random.getrandbits(c.word) for _ in bank] for bank in spikes.banks]
     u = Memory(dut, [random.getrandbits(c.u_beat_bits) for _ in range(c.u_beats)], c.u_beat_bits, "u_read", "u_write")
-    start, descriptor, segments = (Wire(dut, x) for x in ("unit_start", "descriptor", "segments"))
+    start, descriptor, segments = (Wire(dut, x) for x in ("unit_start", "unit_descriptor", "segments"))
+    waits = mover_users(dut, c, spikes, u)
     done, progress = Probe(dut, "unit_done"), Probe(dut, "unit_progress")
     bench = Bench(dut)
     await bench.reset()
@@ -59,7 +67,8 @@ async def moves(dut: Any) -> None:
             beats[at] = word
         rules = [Rules(dut, x, c.axi_bits) for x in ("axi_read", "axi_write")]
         descriptor.value, segments.value = pack(descriptor_layout(), d), join(bases, 32)
-        bench.agents = [start, descriptor, segments, read, write, *rules, spikes, u, done, progress]
+        waits.rate = random.choice([0.0, 0.3, 0.9])
+        bench.agents = [start, descriptor, segments, read, write, *rules, spikes, u, waits, done, progress]
         before, spikes.writes, u.writes = done.total, 0, 0
         start.pulse()
         what = f"case {number} (seed {seed}): {d}"

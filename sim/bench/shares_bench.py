@@ -1,4 +1,4 @@
-"""`hw.arbiter.JobArbiter` and `hw.write_share.WriteShare` against their twins: whole jobs, to and from the right side."""
+"""`hw.write_share.WriteShare` against its twin: whole jobs, from the right side."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import cocotb
 
 from golden.spec.config import Config
-from hw.arbiter import JobArbiter
-from hw.jobs import beat_layout, job_layout
+from hw.jobs import job_layout
 from hw.write_share import WriteShare
 from sim.lib.clock import Bench, Port, Probe, Wire
 from sim.lib.pack import pack, unpack
@@ -45,47 +44,6 @@ def random_jobs(number: int) -> list[dict[str, int]]:
 def side(job: int) -> int:
     """Whose job it is."""
     return unpack(job_layout(), job)["addr"] >> 31
-
-
-async def _reads(dut: Any, bench: Bench, c: Config, case: str) -> None:
-    jobs = [random_jobs(i) for i in range(2)]
-    sources = [Source(dut, f"read_jobs{i}", random.choice(RATES)) for i in range(2)]
-    sinks = [Sink(dut, f"read_data{i}", random.choice(RATES)) for i in range(2)]
-    taken, data = Sink(dut, "read_jobs", random.choice(RATES)), Source(dut, "read_data", random.choice(RATES))
-    owner = Probe(dut, "read_owner")
-    for source, items in zip(sources, jobs, strict=True):
-        source.send(pack(job_layout(), job) for job in items)
-    bench.agents = [*sources, *sinks, taken, data, owner, Priority(dut, "read")]
-    beats: list[tuple[int, int]] = []
-    total = sum(map(len, jobs))
-    for n in range(total):
-        await bench.until(taken.has(n + 1), 5000, f"job {n}")
-        assert owner.value == side(taken.items[n])
-        size = unpack(job_layout(), taken.items[n])["beats"]
-        new = [(random.getrandbits(c.axi_bits), int(i == size - 1)) for i in range(size)]
-        data.send(pack(beat_layout(c.axi_bits), {"data": word, "last": last}) for word, last in new)
-        beats += new
-    await bench.until(lambda: sum(len(x.items) for x in sinks) >= len(beats), 20_000, "the last beat")
-    for _ in range(10):
-        await bench.tick()
-    what = f"{case}: {jobs}"
-    turns = [side(job) for job in taken.items]
-    expected = JobArbiter.model(turns, beats)
-    for i in range(2):
-        assert [job for job in taken.items if side(job) == i] == [pack(job_layout(), job) for job in jobs[i]], what
-        found = [unpack(beat_layout(c.axi_bits), x) for x in sinks[i].items]
-        assert [(x["data"], x["last"]) for x in found] == expected[i], f"{what}: side {i}"
-
-
-@cocotb.test()
-async def reads(dut: Any) -> None:
-    """Each side gets the beats of its own jobs; side 0 goes first; all jobs come."""
-    c, count, seed = settings()
-    random.seed(seed)
-    bench = Bench(dut)
-    await bench.reset()
-    for number in range(count):
-        await _reads(dut, bench, c, f"case {number} (seed {seed})")
 
 
 async def _writes(dut: Any, bench: Bench, c: Config, case: str) -> None:

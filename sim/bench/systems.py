@@ -9,7 +9,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
 from golden.spec.config import Config
-from hw.arbiter import JobArbiter
 from hw.axi import AxiRead, AxiWrite
 from hw.bursts import Bursts
 from hw.gearbox import Narrow, Widen
@@ -50,8 +49,8 @@ def engines(config: Config) -> Beside:
 
 
 def shares(config: Config) -> Beside:
-    """What lets two use an engine."""
-    return Beside({"read": JobArbiter(config), "write": WriteShare(config)})
+    """What lets two use the engine that writes."""
+    return Beside({"write": WriteShare(config)})
 
 
 class OnBus(wiring.Component):
@@ -79,8 +78,9 @@ class OnBus(wiring.Component):
             else:
                 m.d.comb += ours.eq(theirs) if members[name].flow == Out else theirs.eq(ours)
         m.submodules.read = read = ReadDma(block.config)
-        connect(m, getattr(block, self.reads[0]), read.jobs)
-        connect(m, read.data, getattr(block, self.reads[1]))
+        user = 0 if isinstance(block, Mover) else 1
+        connect(m, getattr(block, self.reads[0]), getattr(read, f"jobs{user}"))
+        connect(m, getattr(read, f"data{user}"), getattr(block, self.reads[1]))
         connect(m, read.axi, flipped(self.axi_read))
         if isinstance(block, Mover):
             m.submodules.write = write = WriteDma(block.config)

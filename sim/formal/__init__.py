@@ -1,1 +1,1 @@
-"""Formal contracts of streams, queue and arbiters: ``python -m sim.formal``."""
+"""Formal contracts of streams and queue: ``python -m sim.formal``."""

@@ -18,7 +18,6 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 
 from golden.spec.config import MICRO, SMALL
-from hw.arbiter import JobArbiter
 from hw.bursts import Bursts
 from hw.decoder import Decoder
 from hw.gearbox import Narrow, Widen
@@ -28,7 +27,7 @@ from hw.queue import Queue
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
 from hw.write_share import WriteShare
-from sim.formal.contracts import ArbiterContract, QueueContract, StreamContract
+from sim.formal.contracts import QueueContract, StreamContract
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,12 @@ PROOFS = {
     "stream-bursts": Proof(lambda: StreamContract(lambda: Bursts(SMALL)), depth=20),
     "stream-read-dma": Proof(lambda: StreamContract(lambda: ReadDma(SMALL), low=("stop",)), depth=10),
     "stream-write-dma": Proof(lambda: StreamContract(lambda: WriteDma(SMALL), low=("stop",)), depth=10),
-    "stream-arbiter": Proof(lambda: StreamContract(lambda: JobArbiter(SMALL))),
     "stream-write-share": Proof(lambda: StreamContract(lambda: WriteShare(SMALL), low=("written",))),
     "stream-cobs-decoder": Proof(lambda: StreamContract(CobsDecoder)),
     "stream-cobs-encoder": Proof(lambda: StreamContract(CobsEncoder), depth=12),
     "stream-memory-share": Proof(lambda: StreamContract(lambda: MemoryShare(8))),
     "fifo": Proof(lambda: QueueContract(lambda: SyncFIFOBuffered(width=2, depth=4), 4)),
     "queue": Proof(lambda: QueueContract(lambda: Queue(2, 4), 4)),
-    "arbiter": Proof(lambda: ArbiterContract(lambda: JobArbiter(SMALL))),
 }
 
 

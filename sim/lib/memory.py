@@ -19,7 +19,7 @@ class Memory:
     """
 
     def __init__(self, dut: Any, words: list[int], bits: int, read: str | None = None, write: str | None = None) -> None:
-        self.words, self.bits = words, bits
+        self.words, self.width = words, bits
         self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")] if read else None
         self.write = [Port(dut, f"{write}_{x}") for x in ("en", "addr", "data")] if write else None
         self.data = 0
@@ -34,7 +34,7 @@ class Memory:
         """See `sim.lib.clock.Agent`."""
         if self.read and self.read[0].get():
             addr = self.read[1].get()
-            self.data = self.words[addr] if addr < len(self.words) else random.getrandbits(self.bits)
+            self.data = self.words[addr] if addr < len(self.words) else random.getrandbits(self.width)
         if self.write and self.write[0].get():
             addr = self.write[1].get()
             assert addr < len(self.words), f"write to address {addr} of {len(self.words)}"
@@ -60,6 +60,7 @@ class SpikeBanks:
         self.banks = [[0] * config.spike_words for _ in range(config.cores)]
         self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")]
         self.write = [Port(dut, f"{write}_{x}") for x in ("mask", "addr", "data")] if write else None
+        self.width = config.word * config.cores * config.taps
         self.data = 0
         self.writes = 0
 

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from golden.spec.registers import SLOT_STATES
 from sim.speed.measure import Run
-from sw.bundle import Step
+from sw.bundle import Bundle
+from sw.results import spans
 
 HOST, MACHINE = 1, 2  #: processes of the trace
 ENGINES = ("linear", "hamming", "load", "store", "waiting")  #: threads of the machine
 
 
-def spans(records: Sequence[dict[str, int]]) -> list[tuple[int, int]]:
-    """First cycle of each descriptor, and the one after its last: each record says how long after the one before it began."""
-    found, at = [], 0
-    for record in records:
-        begin = at + record["wait"]
-        at = begin + record["cycles"]
-        found.append((begin, at))
-    return found
-
-
-def events(run: Run, steps: Sequence[Step], mhz: float, slots: int, axi_bytes: int) -> Iterator[dict[str, Any]]:
+def events(run: Run, bundle: Bundle, mhz: float, slots: int, axi_bytes: int) -> Iterator[dict[str, Any]]:
     """Events of the trace; times are microseconds since the host began with the clip.
 
     The machine's are its cycles at ``mhz``, its start where the host had packed the clip; the host's were measured.
@@ -34,12 +25,12 @@ def events(run: Run, steps: Sequence[Step], mhz: float, slots: int, axi_bytes: i
     ----------
     run : Run
         The clip.
-    steps : sequence of Step
-        Of the program that made ``run.measured.records``.
+    bundle : Bundle
+        Whose program ``run`` it is of.
     mhz : float
         Clock of the machine.
     slots : int
-        Issue slots: a counter shows how many are in each state, mean of each descriptor.
+        Issue slots: a counter shows how many are in each state, mean of each LINEAR descriptor.
     axi_bytes : int
         Bytes that a beat of the memory port moves: another counter shows how many a cycle are read and written.
     """
@@ -61,15 +52,16 @@ def events(run: Run, steps: Sequence[Step], mhz: float, slots: int, axi_bytes: i
     yield span(HOST, 0, "wait for the machine", 0.0, total)
     yield span(HOST, 0, "read statistics and result", total, after)
 
-    end = 0
-    for step, record, (begin, following) in zip(steps, run.measured.records, spans(run.measured.records), strict=False):
+    end, steps, beside = 0, bundle.manifest.programs["run"].steps, [d["beside"] for d in bundle.descriptors("run")]
+    for step, record, (begin, following) in zip(steps, run.measured.records, spans(run.measured.records, beside), strict=False):
         if begin > end:
             yield span(MACHINE, ENGINES.index("waiting"), f"before {step.layer}", end / mhz, (begin - end) / mhz)
         yield span(MACHINE, ENGINES.index(step.opcode), step.layer, begin / mhz, (following - begin) / mhz, **record)
-        states = {state: slots * record[state] / sum(record[x] for x in SLOT_STATES) for state in SLOT_STATES}
-        yield counter("slots", begin / mhz, states)
-        end = following
-    yield counter("slots", end / mhz, dict.fromkeys(SLOT_STATES, 0.0))
+        end = max(end, following)
+        if step.opcode == "linear":
+            states = {state: slots * record[state] / sum(record[x] for x in SLOT_STATES) for state in SLOT_STATES}
+            yield counter("slots", begin / mhz, states)
+            yield counter("slots", following / mhz, dict.fromkeys(SLOT_STATES, 0.0))
 
     for (cycle, *moved), (until, *then) in zip(run.samples, run.samples[1:], strict=False):
         rates = [(b - a) * axi_bytes / max(until - cycle, 1) for a, b in zip(moved, then, strict=True)]

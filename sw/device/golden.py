@@ -1,7 +1,7 @@
 """``golden:PRESET``: the whole machine as a functional model on the operations of the integer golden model.
 
 Registers, memory, descriptors, banks and images are as in docs/architecture.md and decoded from their bits; cycles are 0
-(`sw.cycles` predicts them).
+(`sw.cycles` predicts them). Descriptors run one after the other; where they need not, it is checked that they could.
 On-chip memories start with random content, so that nothing can depend on bits that no descriptor wrote.
 """
 
@@ -21,6 +21,7 @@ from golden.spec.model import HARD, SOFT
 from golden.spec.registers import REGISTERS, ErrorCode
 from sw import packing
 from sw.device.base import Device
+from sw.device.hazards import PARAMETERS, RESIDUAL, SPIKES, WEIGHTS, Hazards
 from sw.model_file import ModelFile
 from sw.packing import Array, Bytes
 
@@ -67,7 +68,8 @@ class GoldenDevice(Device):
         for i in range(4):
             self._set(f"DIGEST{i}", int(config.digest[8 * i : 8 * i + 8], 16))
         self._work: Iterator[None] | None = None
-        self._adds = self._results = self._cycles = self._wait = 0
+        self._adds = self._results = self._cycles = self._wait = self._elapsed = 0
+        self._hazards = Hazards(config)
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""
@@ -134,6 +136,7 @@ class GoldenDevice(Device):
         for name in ("ERROR", "LAYER", "CYCLES_LO", "CYCLES_HI", "READ_BEATS", "WRITE_BEATS", "SATURATIONS"):
             self._set(name, 0)
         self._set("STATUS", registers.BUSY)
+        self._hazards = Hazards(self.config)
 
     def _run(self) -> Iterator[None]:
         """Execute the program, one descriptor an iteration."""
@@ -152,8 +155,12 @@ class GoldenDevice(Device):
                     raise _Stop(ErrorCode.DESCRIPTOR) from error
                 if fields["opcode"] == Opcode.END:
                     break
+                self._hazards.begin(index, fields)
+                self._load_images(fields)
+                self._hazards.loaded(fields)
                 self._execute(fields)
-                self._set("CYCLES_LO", self._get("CYCLES_LO") + self._wait + self._cycles)
+                self._hazards.end()
+                self._set("CYCLES_LO", self._elapsed)
                 record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
                 names = list(registers.STATISTICS)
                 for name, value in (("layer", fields["layer"]), ("adds", self._adds), ("results", self._results),
@@ -170,12 +177,10 @@ class GoldenDevice(Device):
     def _execute(self, d: Fields) -> None:
         self._adds = self._results = 0
         if d["opcode"] == Opcode.LINEAR:
-            self._load_images(d)
             self._linear(d)
         elif d["opcode"] == Opcode.HAMMING:
-            self._load_images(d)
             self._hamming(d)
-        elif d["opcode"] in (Opcode.LOAD, Opcode.STORE):
+        else:
             self._transfer(d)
 
     def _access(self, segment: int, offset: int, size: int, code: ErrorCode) -> int:
@@ -199,50 +204,59 @@ class GoldenDevice(Device):
         address = self._access(segment, offset, data.size, ErrorCode.WRITE)
         self._memory[address : address + data.size] = data
 
-    def _within(self, index: Array, depth: int) -> Array:
+    def _touch(self, memory: str, index: Array, writes: bool) -> Array:
         """``index``, if all of it lies within an on-chip memory; no compiler makes a descriptor where it does not."""
-        if index.size and (index.min() < 0 or index.max() >= depth):
+        if index.size and (index.min() < 0 or index.max() >= self._hazards.depth[memory]):
             raise _Stop(ErrorCode.DESCRIPTOR)
+        self._hazards.touch(memory, index, writes)
         return index
+
+    def _read_at(self, memory: str, index: Array) -> Array:
+        """``index``, which is read."""
+        return self._touch(memory, index, False)
+
+    def _write_at(self, memory: str, index: Array) -> Array:
+        """``index``, which is written."""
+        return self._touch(memory, index, True)
 
     def _load_images(self, d: Fields) -> None:
         c = self.config
         if d["weight_rows"]:
             data = self._read(0, d["weight_addr"], d["weight_rows"] * c.row_bits // 8)
-            self._weights[self._bank_rows(d, np.arange(d["weight_rows"]))] = packing.unpack_rows(data, c.lanes)
+            self._weights[self._bank_rows(d, np.arange(d["weight_rows"]), True)] = packing.unpack_rows(data, c.lanes)
         if d["param_beats"]:
             data = self._read(0, d["param_addr"], d["param_beats"] * c.param_beat_bits // 8)
-            beats = self._within(d["param_base"] + np.arange(d["param_beats"]), c.param_beats)
+            beats = self._write_at(PARAMETERS, d["param_base"] + np.arange(d["param_beats"]))
             self._params[beats] = data.view("<u4").reshape(-1, c.neuron_lanes)
 
-    def _bank_rows(self, d: Fields, n: Array) -> tuple[Array, Array]:
-        """Banks and rows of image rows ``n``, [n]; of lanewise ones, which are in every bank, [bank, n]."""
+    def _bank_rows(self, d: Fields, n: Array, writes: bool) -> tuple[Array, Array]:
+        """Banks and rows of image rows ``n``, which are read or written, [n]; of lanewise ones, in every bank, [bank, n]."""
         c = self.config
         apart = 1 if d["lanewise"] else c.issue
         banks = np.arange(c.issue)[:, None] if d["lanewise"] else n % c.issue
-        return banks, self._within(d["weight_base"] + n // apart, c.weight_rows)
+        return banks, self._touch(WEIGHTS, d["weight_base"] + n // apart, writes)
 
     def _transfer(self, d: Fields) -> None:
         """LOAD and STORE."""
         c = self.config
-        n = np.arange(d["count"])
+        n, writes = np.arange(d["count"]), d["opcode"] == Opcode.LOAD
         if d["space"]:
             memory: Array = self._u
-            index: tuple[Array, ...] = (self._within(d["base"] + n, c.u_beats),)
+            index: tuple[Array, ...] = (self._touch(RESIDUAL, d["base"] + n, writes),)
             size = d["count"] * c.u_beat_bits // 8
         else:
             step = max(d["step_stride"], 1)
             memory = self._banks
-            address = self._within(d["base"] + n // (step * c.cores) * step + n % step, c.spike_words)
+            address = self._touch(SPIKES, d["base"] + n // (step * c.cores) * step + n % step, writes)
             index = (n // step % c.cores, address)
             size = d["count"] * c.word // 8
-        if d["opcode"] == Opcode.STORE:
+        if writes:
+            data = self._read(d["segment"], d["offset"], size)
+            memory[index] = (data.view("<i2") if d["space"] else packing.unpack_bits(data)).reshape(d["count"], -1)
+        else:
             values = memory[index]
             data = values.astype("<i2").reshape(-1).view(np.uint8) if d["space"] else packing.pack_bits(values)
             self._write(d["segment"], d["offset"], data)
-        else:
-            data = self._read(d["segment"], d["offset"], size)
-            memory[index] = (data.view("<i2") if d["space"] else packing.unpack_bits(data)).reshape(d["count"], -1)
 
     def _linear(self, d: Fields) -> None:
         c = self.config
@@ -252,11 +266,14 @@ class GoldenDevice(Device):
         self._results = acc.size // c.lanes
         if d["in_h"] * d["in_w"]:  # else no tap is inside, and no weight is read
             rows_per_word = 1 if d["lanewise"] else c.word
-            rows = self._weights[self._bank_rows(d, np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word))]
+            used = np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word)
+            rows = self._weights[self._bank_rows(d, used, False)]
             if d["lanewise"]:
                 rows = rows[0]
-            words = -(-(d["first_group"] + d["groups"]) * c.lanes // c.word) if d["lanewise"] else d["words"]
-            chunk = max(1, CHUNK // (d["kernel_h"] * d["kernel_w"] * d["planes"] * d["steps"] * c.cores * words * c.word))
+            words = range(d["words"])
+            if d["lanewise"]:
+                words = range(d["first_group"] * c.lanes // c.word, -(-(d["first_group"] + d["groups"]) * c.lanes // c.word))
+            chunk = max(1, CHUNK // (d["kernel_h"] * d["kernel_w"] * d["planes"] * d["steps"] * c.cores * len(words) * c.word))
             for first in range(0, len(acc), chunk):
                 x = self._gather(d, np.arange(first, min(first + chunk, len(acc))), words)
                 acc[first : first + chunk] = (self._lanewise if d["lanewise"] else self._broadcast)(d, x, rows)
@@ -264,7 +281,7 @@ class GoldenDevice(Device):
 
     def _lanewise(self, d: Fields, x: Bytes, rows: Bytes) -> Array:
         """Accumulators [place, t, channel] where each channel of x [place, t, tap, channel] has weights of its own."""
-        low, channels = d["first_group"] * self.config.lanes, d["groups"] * self.config.lanes
+        low, channels = d["first_group"] * self.config.lanes % self.config.word, d["groups"] * self.config.lanes
         x = x[..., low : low + channels]
         self._adds += int(ops.bit_count(x).sum(dtype=np.int64)) * d["slices"]
         w = packing.join_lanewise_rows(rows, d["groups"], (1, d["slice_words"]), d["slices"])[:, 0, 0]
@@ -286,32 +303,34 @@ class GoldenDevice(Device):
         matrix = w[:, :, 0].transpose(0, 2, 1).reshape(len(w), -1, 1, 1)
         return ops.conv(seen.reshape(-1, 1, 1, matrix.shape[1]), matrix).reshape(*x.shape[:2], len(w))
 
-    def _gather(self, d: Fields, places: Array, words: int) -> Bytes:
-        """What output places read, planes put together, [place, t, tap, words * word]; 0 where a tap is outside the input."""
+    def _gather(self, d: Fields, places: Array, words: range) -> Bytes:
+        """What output places read, planes put together, [place, t, tap, bit of words]; 0 where a tap is outside the input."""
         c = self.config
         oy, ox = (places // d["out_w"])[:, None], (places % d["out_w"])[:, None]
         ky, kx = np.arange(d["kernel_h"]).repeat(d["kernel_w"]), np.tile(np.arange(d["kernel_w"]), d["kernel_h"])
         iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
         inside = (iy >= 0) & (iy < d["in_h"]) & (ix >= 0) & (ix < d["in_w"])
         start = d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
-        k, p, w = np.ix_(np.arange(d["steps"]), np.arange(d["planes"]), np.arange(words))
+        k, p, w = np.ix_(np.arange(d["steps"]), np.arange(d["planes"]), np.array(words))
         within = k * d["step_stride"] + p * d["plane_stride"] + w
-        address = np.where(inside, start, 0)[..., None, None, None] + np.where(inside[..., None, None, None], within, 0)
-        bits = self._banks[:, self._within(address, c.spike_words)]  # [core, place, tap, k, plane, word, bit]
+        if not inside.any():
+            return np.zeros((len(places), d["steps"] * c.cores, len(ky), len(words) * c.word), np.uint8)
+        address = np.where(inside, start, start[inside][0])[..., None, None, None] + within  # where outside, any that is read
+        bits = self._banks[:, self._read_at(SPIKES, address)]  # [core, place, tap, k, plane, word, bit]
         weights = (1 << np.arange(d["planes"])).astype(np.uint8)
         values = np.einsum("caxkpwb,p->akcxwb", bits, weights) * inside[:, None, None, :, None, None].astype(np.uint8)
-        return values.reshape(len(places), d["steps"] * c.cores, len(ky), words * c.word)
+        return values.reshape(len(places), d["steps"] * c.cores, len(ky), len(words) * c.word)
 
     def _neuron(self, d: Fields, acc: NDArray[np.int32]) -> None:
         """From accumulators [place, t, channel] to residual values, spikes and logits."""
         c = self.config
         beats = d["groups"] * c.beats
-        entries = self._params[self._within(d["param_base"] + np.arange(beats), c.param_beats)]
+        entries = self._params[self._read_at(PARAMETERS, d["param_base"] + np.arange(beats))]
         bias, shift = packing.unpack_parameters(np.ascontiguousarray(entries).reshape(-1).view(np.uint8))
         places, steps, _ = acc.shape
         first = d["first_group"] * c.beats
         if d["integrate"]:
-            index = self._within(d["u_dst"] + 2 * first + np.arange(2 * beats), c.u_beats)
+            index = self._write_at(RESIDUAL, d["u_dst"] + 2 * first + np.arange(2 * beats))
             self._u[index] = packing.split_logits(acc.sum(axis=(0, 1), dtype=np.int32) + bias, c.neuron_lanes)
             return
         place, step = np.arange(places)[:, None, None], np.arange(steps)[:, None]
@@ -321,7 +340,7 @@ class GoldenDevice(Device):
         if d["residual"] and d["partial"]:
             raise _Stop(ErrorCode.DESCRIPTOR)
         if d["residual"] or d["partial"]:
-            u = self._u[self._within(d["u_src"] + u_offset, c.u_beats)].reshape(acc.shape)
+            u = self._u[self._read_at(RESIDUAL, d["u_src"] + u_offset)].reshape(acc.shape)
         x: Array = ops.affine(acc, u if d["partial"] else bias, shift)
         if d["residual"] or d["u_write"]:
             y = x[:, writes]
@@ -329,7 +348,7 @@ class GoldenDevice(Device):
             self._set("SATURATIONS", self._get("SATURATIONS") + saturated)
         if d["u_write"]:
             values = x.astype(np.int16).reshape(*u_offset.shape, c.neuron_lanes)
-            self._u[self._within(d["u_dst"] + u_offset[:, writes], c.u_beats)] = values[:, writes]
+            self._u[self._write_at(RESIDUAL, d["u_dst"] + u_offset[:, writes])] = values[:, writes]
         if d["fire"]:
             self._fire(d, x, writes)
 
@@ -346,7 +365,7 @@ class GoldenDevice(Device):
         start = place * d["dst_pos_stride"] + place // d["out_w"] * d["dst_row_skip"]
         address = d["spike_dst"] + start[:, None] + t // c.cores * d["dst_words"] + channel // c.word  # [t, place, channel]
         for plane in range(d["out_planes"]):
-            at = self._within(address + plane * d["dst_plane_stride"], c.spike_words)
+            at = self._write_at(SPIKES, address + plane * d["dst_plane_stride"])
             self._banks[t % c.cores, at, channel % c.word] = spikes >> plane & 1
 
     def _hamming(self, d: Fields) -> None:
@@ -356,7 +375,7 @@ class GoldenDevice(Device):
             raise _Stop(ErrorCode.DESCRIPTOR)
         tokens = np.arange(d["bank_tokens"])[:, None] * d["step_stride"] + np.arange(d["words"])
         counted = self._banks[[core for core in range(c.cores) if d["bank_mask"] >> core & 1]]
-        k, v = (counted[:, self._within(d[x] + tokens, c.spike_words)].reshape(-1, 1, 1, d["words"] * c.word)
+        k, v = (counted[:, self._read_at(SPIKES, d[x] + tokens)].reshape(-1, 1, 1, d["words"] * c.word)
                 [..., low : low + width] for x in ("k_src", "v_src"))
         head = d["head_mask"] & -d["head_mask"] or width
         blocks, bias = ops.hamming_weights(k, v, width // head)
@@ -370,8 +389,8 @@ class GoldenDevice(Device):
         rows = packing.broadcast_rows(w, c.lanes, c.word, d["slices"])
         channel = np.arange(len(rows)) % (d["words"] * c.word)
         n = np.flatnonzero((channel >= low) & (channel < low + width))
-        self._weights[self._bank_rows(d, n)] = rows[n]
-        beats = self._within(d["param_base"] + np.arange(width // c.neuron_lanes), c.param_beats)
+        self._weights[self._bank_rows(d, n, True)] = rows[n]
+        beats = self._write_at(PARAMETERS, d["param_base"] + np.arange(width // c.neuron_lanes))
         entries = self._params[beats].reshape(-1)
         changed = entries + bias.reshape(-1).astype(np.uint32) & np.uint32(0xFFFFFF)
         self._params[beats] = (entries & np.uint32(0xFF000000) | changed).reshape(-1, c.neuron_lanes)

@@ -203,10 +203,10 @@ def test_everything_unsupported_is_reported_at_once(tiny):
         "'stem': shift goes from 24 to 24, outside -8..23", "'down': bias goes from 8388608",
         "'local.pw2': weight is int8 [3, 32, 1, 1]",
         "'local.fc1': accumulator and bias can reach", "'head': the logits are raw accumulators, but a shift is not 0",
-        "no tensor 'g0.q.bias'", "tensors of no layer: extra", "residual memory, beats: ",
+        "no tensor 'g0.q.bias'", "tensors of no layer: extra",
     ):
         assert part in text, (part, text)
-    assert len(caught.value.reasons) == len(set(caught.value.reasons)) >= 14
+    assert len(caught.value.reasons) == len(set(caught.value.reasons)) >= 13
 
 
 @pytest.mark.parametrize(("name", "change", "reason"), [

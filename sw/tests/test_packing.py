@@ -28,20 +28,18 @@ def test_spikes(shape, word, planes, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(sizes, sizes, sizes, st.integers(1, 70)), st.sampled_from([8, 32]), st.integers(1, 3),
-       st.sampled_from([1, 2, 4]), st.integers(0, 2), st.integers(0, 3), seeds)
-def test_rows_of_banks(shape, word, planes, cores, x_gap, y_gap, seed):
+       st.sampled_from([1, 2, 4]), st.integers(0, 2), seeds)
+def test_places_of_banks(shape, word, planes, cores, gap, seed):
     steps, h, w, c = shape
     shape = steps * cores, h, w, c
     rng = np.random.default_rng(seed)
     words = packing.pack_spikes(rng.integers(0, 1 << planes, shape, np.uint8), word, planes)
     size = words.size // (h * w * steps * cores)  # bytes of a time step of a place
-    x_stride = steps * size + x_gap * word // 8
-    stored = rng.integers(0, 256, (h, cores, w * x_stride + y_gap * word // 8), np.uint8)
-    for y, x, t in np.ndindex(h, w, steps * cores):
-        at = x * x_stride + t // cores * size
-        stored[y, t % cores, at : at + size] = words.reshape(h, w, steps * cores, size)[y, x, t]
-    strides = stored.shape[2] * 8 // word, x_stride * 8 // word
-    assert np.array_equal(packing.join_rows(stored.reshape(-1), shape, word, planes, cores, strides), words)
+    stored = rng.integers(0, 256, (h * w, cores, steps * size + gap * word // 8), np.uint8)
+    for place, t in np.ndindex(h * w, steps * cores):
+        at = t // cores * size
+        stored[place, t % cores, at : at + size] = words.reshape(h * w, steps * cores, size)[place, t]
+    assert np.array_equal(packing.join_banks(stored.reshape(-1), cores, stored.shape[2], steps * cores, size), words)
 
 
 @settings(max_examples=40, deadline=None)

@@ -45,7 +45,7 @@ class Withdraws(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("name", ["stream-narrow", "arbiter"])
+@pytest.mark.parametrize("name", ["stream-narrow", "queue"])
 def test_holds(name: str) -> None:
     assert prove(PROOFS[name], FOLDER / f"test-{name}") == ""
 

@@ -77,7 +77,7 @@ def _partial_sums(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) 
         words = word[outputs // (layer.channels // layer.groups)]  # [o, I]
         sums = np.repeat(tensors[f"{layer.name}.bias"].astype(np.int64)[None, outputs], 2, axis=0)
         for part in block.parts[:-1]:
-            inside = np.isin(words, part.words) if not linear.in_lanes(layouts, layer) else np.ones_like(words, bool)
+            inside = np.isin(words, part.words) if not layouts.in_lanes(layer) else np.ones_like(words, bool)
             some = reach[:, outputs, :, part.ky.start : part.ky.stop, part.kx.start : part.kx.stop].sum(axis=(3, 4))
             sums += (some * inside).sum(axis=2)
             largest = max(largest, int(sums[1].max()), int(-sums[0].min() - 1))

@@ -32,7 +32,8 @@ class Tensor:
     """Where a program stores a tensor of a layer: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
 
     ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one. Spikes may
-    lie in ``pieces``, each with its share of the words of channels.
+    lie in ``pieces``, each with its share of the words of channels. Of those with gaps, ``place_words`` of a place are stored of
+    each bank in turn, ``[place][core][bank word]``; 0: there are no gaps.
     """
 
     layer: str
@@ -42,6 +43,7 @@ class Tensor:
     size: int
     parts: int
     pieces: int
+    place_words: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Manifest:
     classes: tuple[str, ...]
     encoding: dict[str, Any]
     planes: int
+    cores: int
     lanes: int
     neuron_lanes: int
     word: int

@@ -100,7 +100,7 @@ class Work:
         loading = [x for x in stage.passes if x.parameters.size]
         self.stays = sum(x.rows for x in loading) <= config.weight_rows and sum(x.beats for x in loading) <= config.param_beats
         self.makes = sum(x.opcode == Opcode.HAMMING for x in stage.passes)
-        self.computing = sum(_cycles(x, config) for x in stage.passes) + self.makes * MAKE
+        self.computing = sum(_cycles(x, config, forms) for x in stage.passes) + self.makes * MAKE
 
     @cached_property
     def names(self) -> dict[str, None]:
@@ -122,17 +122,18 @@ class Work:
             tall, broad = [len(read.y.of(x, form.height)) for x in rows], [len(read.x.of(x, form.width)) for x in columns]
             if read.once:
                 tall, broad = tall[:1], broad[:1]
-            units[read.name] = max(units.get(read.name, 0), max(tall) * max(broad) * form.unit)
-            whole = sum(x == form.width for x in broad)
+            units[read.name] = max(units.get(read.name, 0), max(tall) * form.row(max(broad)))
+            whole = sum(x == form.width and not form.window for x in broad)  # rows that follow each other are one LOAD
             moving += sum(tall) * sum(broad) * form.unit * form.size / bus
             moving += (len(tall) * whole + sum(tall) * (len(broad) - whole)) * MOVE
         for name, scale in self.writes.items():
             if name in outside or name in self.inner:
                 form = self.forms[name]
-                places = len(rows[0]) * len(columns[0]) * scale * scale
-                units[name] = max(units.get(name, 0), form.copies * places * form.unit)
+                size = form.copies * len(rows[0]) * scale * form.row(len(columns[0]) * scale)
+                units[name] = max(units.get(name, 0), size)
             if name in outside:
-                runs = form.copies * (len(rows) if len(columns) == 1 else self.stage.size[0] * scale * len(columns))
+                whole = len(columns) == 1 and not form.window
+                runs = form.copies * (len(rows) if whole else self.stage.size[0] * scale * len(columns))
                 moving += form.units * (form.size / bus + STORED * (form.space == RESIDUAL_SPACE)) + runs * MOVE
         computing = self.computing + (tiles - 1) * (len(self.stage.passes) * PASS + (0 if self.stays else self._again()))
         cut = Cut(rows, columns)
@@ -153,12 +154,14 @@ class Work:
         return all(names <= buffers or (len(names) > 1 and not names & buffers) for names in self.alike)
 
 
-def _cycles(part: Pass, config: Config) -> int:
+def _cycles(part: Pass, config: Config, forms: Mapping[str, Form]) -> int:
     """Cycles that a LINEAR descriptor takes at least: words to fetch, or beats that neurons take and planes that they write."""
     if part.opcode != Opcode.LINEAR:
         return 0
     d = part.fields
     results = d["out_h"] * d["out_w"] * d["steps"] * d["groups"]
-    fetches = results * d["slices"] * d["planes"] * d["kernel_h"] * d["kernel_w"] * d["words"]
+    gaps = d.get("lanewise") and "origin" in part.bases and forms[part.bases["origin"]].window == d["kernel_w"]
+    taps = -(-d["kernel_h"] * d["kernel_w"] // (config.taps if gaps else 1))
+    fetches = results * d["slices"] * d["planes"] * taps * d["words"]
     beats = results * config.cores * config.beats * (d["out_planes"] if d.get("fire") else 1)
     return max(fetches, beats) + PASS

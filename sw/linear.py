@@ -37,18 +37,12 @@ class Block:
     groups: int  #: lane groups of a pass
 
 
-def in_lanes(layouts: Layouts, layer: Layer) -> bool:
-    """Whether every output channel sees the input channel of its own bit only."""
-    bits = layouts.source(layer)[2]
-    return len(bits) == layer.channels == layer.groups > 1 and bool((bits == np.arange(len(bits))).all())
-
-
 def blocks(layouts: Layouts, layer: Layer) -> list[Block]:
     """The blocks of a ``conv`` or ``head``, as small as groups of channels and lane groups allow."""
     c = layouts.config
     _, _, bits = layouts.source(layer)
     outputs, inputs = layer.channels // layer.groups, len(bits) // layer.groups
-    lanewise = in_lanes(layouts, layer)
+    lanewise = layouts.in_lanes(layer)
     size = layer.channels if lanewise else lcm(outputs, c.lanes)
     found = []
     for part in chunks(layer.channels, size):
@@ -75,8 +69,8 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
     word is too much, of the taps. A head has parts for its rows, too, where it does not read them all at a time.
     """
     c = layouts.config
-    ky, kx = _taps(layouts, layer)
-    lanewise = in_lanes(layouts, layer)
+    ky, kx = layouts.taps(layer)
+    lanewise = layouts.in_lanes(layer)
     unit = layer.weight_bits // packing.SLICE_BITS * (1 if lanewise else c.word)  # rows of one word and tap
     taps = 1 if layer.op == HEAD else len(ky) * len(kx)
     words = range(1) if lanewise else words
@@ -99,16 +93,6 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
     return tuple(Part(*x) for x in product(tall, broad, wide)), 1
 
 
-def _taps(layouts: Layouts, layer: Layer) -> tuple[range, range]:
-    """Taps in y and x that see any place of the input; a head has one for each place."""
-    shape, out = layouts.source(layer)[1].shape, layouts.out_shape(layer)
-    if layer.op == HEAD:
-        return range(shape[1]), range(shape[2])
-    seen = []
-    for size, places in zip(shape[1:3], out[1:3], strict=True):
-        taps = [k for k in range(layer.kernel) if any(0 <= o * layer.stride - layer.padding + k < size for o in range(places))]
-        seen.append(range(taps[0], taps[-1] + 1) if taps else range(1))
-    return seen[0], seen[1]
 
 
 def linear_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[Pass]:
@@ -118,7 +102,7 @@ def linear_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) 
     bias, shift = (tensors[f"{layer.name}.{x}"] for x in ("bias", "shift"))
     shape = layouts.out_shape(layer)
     step, padding = ((1, 1), 0) if layer.op == HEAD else ((layer.stride, layer.stride), layer.padding)
-    lanewise, slices = in_lanes(layouts, layer), layer.weight_bits // packing.SLICE_BITS
+    lanewise, slices = layouts.in_lanes(layer), layer.weight_bits // packing.SLICE_BITS
     passes = []
     for block in blocks(layouts, layer):
         for start in range(block.outputs.start, block.outputs.stop, block.groups * c.lanes):
@@ -189,7 +173,7 @@ def _weights(
     if layer.op != HEAD:
         some = some[:, :, part.ky.start : part.ky.stop, part.kx.start : part.kx.stop]
     slices, taps = layer.weight_bits // packing.SLICE_BITS, some.shape[2] * some.shape[3]
-    if in_lanes(layouts, layer):
+    if layouts.in_lanes(layer):
         return packing.lanewise_rows(some, c.lanes, slices), {
             "words": 1, "slice_words": taps, "mask_high": c.word - 1, "pass_words": lanewise_pass_words(c, slices, taps),
         }

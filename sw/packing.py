@@ -94,6 +94,20 @@ def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, plan
     return np.ascontiguousarray(np.einsum("nhwtpc,p->thwnc", bits, weights).reshape(t, h, w, -1)[..., :c])
 
 
+def join_banks(data: Bytes, cores: int, place: int, timesteps: int, step: int) -> Bytes:
+    """Bytes ``[place][t][byte]`` of spikes that were stored ``[place][core][byte]``, gaps included.
+
+    Parameters
+    ----------
+    data : [bytes] uint8
+        What was stored.
+    cores, place, timesteps, step : int
+        Banks, bytes of a place in each, time steps in all, bytes of a time step.
+    """
+    steps = data.reshape(-1, cores, place)[..., : timesteps // cores * step].reshape(-1, cores, timesteps // cores, step)
+    return steps.swapaxes(1, 2).reshape(-1)
+
+
 def pack_residual(u: Array, lanes: int) -> Bytes:
     """16-bit values ``[y][x][t][channel]``, channels padded with 0 to a multiple of ``lanes``."""
     t, h, w, c = u.shape

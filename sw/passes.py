@@ -79,7 +79,8 @@ def form(layouts: Layouts, name: str) -> Form:
 
 def _spikes(layouts: Layouts, x: SpikeTensor) -> Form:
     c = layouts.config
-    return Form(SPIKE_SPACE, x.shape[1], x.shape[2], x.copies, x.x_stride, c.cores * c.word // 8, x.step_words)
+    run = x.x_stride if x.x_gap else x.step_words
+    return Form(SPIKE_SPACE, x.shape[1], x.shape[2], x.copies, x.x_stride, c.cores * c.word // 8, run, x.window, c.taps)
 
 
 def _residual(layouts: Layouts, shape: Shape) -> Form:

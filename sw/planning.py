@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from golden.spec.model import CONV, HEAD, INPUT, Layer
-from sw import linear
 from sw.allocation import AllocationError
 from sw.layouts import Layouts
 from sw.packing import Array
@@ -34,9 +34,10 @@ def plan_layers(layouts: Layouts, layers: Sequence[Layer], tensors: Mapping[str,
     error = None
     for rows in _head_rows(layouts):
         plans = []
-        for pieces in dict.fromkeys((frozenset[str](), _pieces(layouts, layers))):
+        gaps = dict.fromkeys((layouts.has_gaps, False))  # what does not fit with them may do so without
+        for gap, pieces in product(gaps, dict.fromkeys((frozenset[str](), _pieces(layouts, layers)))):
             try:
-                plans.append(_plan(replace(layouts, pieces=pieces, head_rows=rows), layers, tensors))
+                plans.append(_plan(replace(layouts, pieces=pieces, head_rows=rows, gaps=gap), layers, tensors))
             except AllocationError as found:
                 error = found
             else:
@@ -67,7 +68,7 @@ def _pieces(layouts: Layouts, layers: Sequence[Layer]) -> frozenset[str]:
         name = layer.spike_out
         readers = [x for x in layouts.model.layers if name in x.inputs]
         alone = layer.op == CONV and layer.groups == 1 and not (layer.residual or layer.u_out)
-        if name and alone and readers and all(x.op == CONV and x in layers and linear.in_lanes(layouts, x) for x in readers):
+        if name and alone and readers and all(x.op == CONV and x in layers and layouts.in_lanes(x) for x in readers):
             tensor = layouts.spikes(name)
             if tensor.words > 1 and 2 * tensor.bank_words > layouts.config.spike_words:
                 found.add(name)

@@ -137,13 +137,14 @@ class ProgramBuilder:
 
     def _reserve(self, name: str, kind: str, layer: Layer) -> None:
         """Give a tensor its place in the result segment."""
-        shape, form, parts = self.layouts.shapes[name], self.plan.forms[name], 1
+        shape, form, parts, place_words = self.layouts.shapes[name], self.plan.forms[name], 1, 0
         if kind == SPIKES:
-            parts = self.layouts.spikes(name).planes
+            tensor = self.layouts.spikes(name)
+            parts, place_words = tensor.planes, form.unit if tensor.x_gap else 0
         elif kind == LOGITS:
             parts = head_parts(self.layouts)
         size = form.units * form.size
-        self.tensors[name] = Tensor(layer.name, kind, shape, self.result_bytes, size, parts, form.copies)
+        self.tensors[name] = Tensor(layer.name, kind, shape, self.result_bytes, size, parts, form.copies, place_words)
         self.result_bytes += round_up(size, ALIGN)
 
     def _home(self, name: str) -> tuple[int, int]:
@@ -165,7 +166,7 @@ class ProgramBuilder:
         segment, offset = self._home(name)
         banks = self.config.cores if form.space == SPIKE_SPACE else 1
         starts = [Place(y, columns.start, copy) for copy in buffer.copies for y in rows]
-        if len(columns) == form.width:
+        if len(columns) == form.width and buffer.row == form.width * form.unit:
             starts = starts[:: len(rows)] if len(rows) < form.height else starts[:1]
         moves = []
         for start in starts:

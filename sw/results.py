@@ -154,6 +154,9 @@ class StatisticsReader:
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     """A stored tensor, [T, H, W, C]."""
     if tensor.kind == SPIKES:
+        if tensor.place_words:
+            step = tensor.parts * packing.round_up(tensor.shape[3], manifest.word) // tensor.pieces // 8
+            data = packing.join_banks(data, manifest.cores, tensor.place_words * manifest.word // 8, tensor.shape[0], step)
         return packing.unpack_spikes(data, tensor.shape, manifest.word, tensor.parts, tensor.pieces)
     if tensor.kind == RESIDUAL:
         return packing.unpack_residual(data, tensor.shape, manifest.lanes)

@@ -130,7 +130,7 @@ class Planner:
     def _weight(self, name: str) -> int:
         """Memory and time that a tensor takes."""
         first, last = self.life[name]
-        return self.forms[name].units * (last - first + 1)
+        return self.forms[name].resident * (last - first + 1)
 
     def _choose(self) -> frozenset[str]:
         """Tensors that live outside."""
@@ -163,7 +163,7 @@ class Planner:
         free = dict(self.depth)
         for name, (first, last) in self.life.items():
             if first <= i <= last and name not in outside and name not in self.inner:
-                free[self.forms[name].space] -= self.forms[name].units
+                free[self.forms[name].space] -= self.forms[name].resident
         return free
 
     def _least(self, i: int, outside: frozenset[str]) -> float:
@@ -201,7 +201,7 @@ class Planner:
         bases: dict[str, int] = {}
         for space in (SPIKE_SPACE, RESIDUAL_SPACE):
             away = outside | (self.inner if outside else frozenset())
-            stay = [Interval(x, *life, self.forms[x].units) for x, life in self.life.items()
+            stay = [Interval(x, *life, self.forms[x].resident) for x, life in self.life.items()
                     if self.forms[x].space == space and x not in away]
             bases |= first_fit(stay, self.depth[space], WHAT[space])
         needs = [self._cut(i, outside, bases) for i in range(len(self.stages))] if outside else []
@@ -222,7 +222,7 @@ class Planner:
             found: dict[tuple[str, bool], int] = {}
             wanted = [(n, name, second) for name, n in need.units.items() for second in {False, name in need.twice}]
             for space, depth in self.depth.items():
-                taken = [(bases[x], bases[x] + self.forms[x].units) for x, (first, last) in self.life.items()
+                taken = [(bases[x], bases[x] + self.forms[x].resident) for x, (first, last) in self.life.items()
                          if x in bases and first <= i <= last and self.forms[x].space == space]
                 for size, name, second in sorted(wanted, reverse=True):
                     if self.forms[name].space == space and (at := _gap(size, depth, taken)) is not None:

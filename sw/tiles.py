@@ -31,7 +31,8 @@ class Form:
     """How a tensor lies in a memory of the machine, and outside it: copies of rows of places, one behind the other.
 
     ``unit`` units (bank words, beats) are a place, and ``size`` bytes in external memory are a unit, that of all banks together.
-    LOAD and STORE put ``run`` units into each bank in turn.
+    LOAD and STORE put ``run`` units into each bank in turn. On chip there may be gaps between rows, such that a kernel ``window``
+    wide goes on with the next row where one ends, modulo ``taps``; 0: there are none.
     """
 
     space: int
@@ -41,6 +42,8 @@ class Form:
     unit: int
     size: int
     run: int = 1
+    window: int = 0
+    taps: int = 1
 
     @property
     def box(self) -> Box:
@@ -49,8 +52,18 @@ class Form:
 
     @property
     def units(self) -> int:
-        """Units of the whole tensor."""
+        """Units of the whole tensor in external memory."""
         return self.copies * self.height * self.width * self.unit
+
+    def row(self, columns: int) -> int:
+        """Units on chip from one row of so many places to the next."""
+        own = columns * self.unit
+        return own + (self.window * self.unit - own) % self.taps if self.window else own
+
+    @property
+    def resident(self) -> int:
+        """Units of the whole tensor on chip."""
+        return self.copies * self.height * self.row(self.width)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Buffer:
     @property
     def row(self) -> int:
         """Units from one row to the next."""
-        return len(self.box.columns) * self.form.unit
+        return self.form.row(len(self.box.columns))
 
     @property
     def copy(self) -> int:

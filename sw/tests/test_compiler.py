@@ -62,7 +62,8 @@ def check_prefetch(program, config):
             rows = d["groups"] * d["slice_words"] * d["slices"] * (1 if d["lanewise"] else config.word)
             if d["opcode"] == descriptor.Opcode.LINEAR and not d["in_h"]:
                 rows = 0  # nothing is read, no weights are used
-            d["rows_used"] = set(range(d["weight_base"], d["weight_base"] - (-rows // config.issue)))
+            apart = 1 if d["lanewise"] else config.issue
+            d["rows_used"] = set(range(d["weight_base"], d["weight_base"] - (-rows // apart)))
             d["beats_used"] = set(range(d["param_base"], d["param_base"] + d["groups"] * config.beats))
             assert max(d["rows_used"], default=0) < config.weight_rows and max(d["beats_used"]) < config.param_beats
             assert d["weight_base"] % config.rows_per_word == 0 and d["weight_rows"] % config.issue == 0
@@ -86,6 +87,37 @@ def clips(encoding, count=1):
 def test_nano_is_the_golden_model(config):
     bundle = check_equal(ModelFile(*random_model(3)), config, clips(NANO))
     assert all(d["prefetch"] for d in descriptors(bundle, "run") if d["weight_rows"])
+
+
+@pytest.mark.parametrize("config", [BASE, replace(SMALL, name="pairs", taps=2)], ids=lambda c: c.name)
+def test_depthwise_layers_read_taps_together(config):
+    """Of odd and even strides, of an enlarged tensor and of one that others read, too; but attention's K and V have no gaps."""
+    def layer(name, source, kernel, **more):
+        return Layer(name=name, op=CONV, inputs=source, channels=72, kernel=kernel, padding=kernel // 2, theta=3,
+                     spike_out=f"{name}.s", **more)
+
+    layers = (
+        layer("a", (INPUT,), 1), layer("b", ("a.s",), 5, groups=72), layer("c", ("a.s",), 3, groups=72, upsample=2),
+        layer("d", ("b.s",), 3, groups=72), replace(layer("e", ("d.s", "a.s"), 1), channels=16),
+        Layer(name="x", op=SDHA, inputs=("e.s", "e.s", "e.s"), channels=16, spike_out="x.s", theta=3),
+        Layer(name="y", op=CONV, inputs=("e.s",), channels=16, kernel=3, padding=1, groups=16, spike_out="y.s", theta=3),
+        *(Layer(name=f"h{x[0]}", op=CONV, inputs=(x,), channels=8, spike_out=f"h{x[0]}.s", theta=3) for x in ("x.s", "y.s")),
+        Layer(name="k", op=CONV, inputs=("c.s",), channels=8, kernel=2, stride=2, spike_out="k.s", theta=3),
+        Layer(name="head", op=HEAD, inputs=("hx.s", "hy.s", "k.s"), channels=2),
+    )
+    encoding = Encoding(height=6, width=7, timesteps=8, frames=1, patch=1)
+    rng = np.random.default_rng(9)
+    model = Model(name="gaps", encoding=encoding, classes=("one", "two"), layers=layers)
+    shapes, tensors = model.shapes(), dict[str, np.ndarray]()
+    for x in layers:
+        tensors |= {f"{x.name}.bias": rng.integers(-3, 3, x.channels, np.int32), f"{x.name}.shift": np.zeros(x.channels, np.int8)}
+        if x.op != SDHA:
+            tensors[f"{x.name}.weight"] = rng.integers(-8, 8, x.weight_shape(shapes), np.int8)
+    bundle = check_equal(ModelFile(model, tensors), config, clips(encoding, 1))
+    steps = bundle.manifest.programs["run"].steps
+    found = {step.layer: descriptor.taps_at_once(d, config)
+             for step, d in zip(steps, descriptors(bundle, "run"), strict=True) if d["lanewise"] and d["kernel_w"] > 1}
+    assert found == {"b": config.taps, "c": config.taps, "d": config.taps, "y": 1}
 
 
 @pytest.mark.parametrize("sizes", [

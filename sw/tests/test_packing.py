@@ -27,6 +27,22 @@ def test_spikes(shape, word, planes, seed):
 
 
 @settings(max_examples=40, deadline=None)
+@given(st.tuples(sizes, sizes, sizes, st.integers(1, 70)), st.sampled_from([8, 32]), st.integers(1, 3),
+       st.sampled_from([1, 2, 4]), st.integers(0, 2), seeds)
+def test_places_of_banks(shape, word, planes, cores, gap, seed):
+    steps, h, w, c = shape
+    shape = steps * cores, h, w, c
+    rng = np.random.default_rng(seed)
+    words = packing.pack_spikes(rng.integers(0, 1 << planes, shape, np.uint8), word, planes)
+    size = words.size // (h * w * steps * cores)  # bytes of a time step of a place
+    stored = rng.integers(0, 256, (h * w, cores, steps * size + gap * word // 8), np.uint8)
+    for place, t in np.ndindex(h * w, steps * cores):
+        at = t // cores * size
+        stored[place, t % cores, at : at + size] = words.reshape(h * w, steps * cores, size)[place, t]
+    assert np.array_equal(packing.join_banks(stored.reshape(-1), cores, stored.shape[2], steps * cores, size), words)
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.tuples(sizes, sizes, sizes, st.integers(1, 40)), st.sampled_from([8, 16, 64]), seeds)
 def test_residual(shape, lanes, seed):
     u = np.random.default_rng(seed).integers(-(1 << 15), 1 << 15, shape, np.int16)

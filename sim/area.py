@@ -28,7 +28,7 @@ from hw.verilog import to_verilog
 from hw.walker import Walker
 
 BLOCKS = {"core": Core, "neuron": Neuron, "hamming": Hamming, "walker": Walker, "control": Control}
-SIZES = ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens")  #: of a configuration, that tables depend on
+SIZES = ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens", "taps")  #: of a configuration, that tables depend on
 TABLES = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}  #: lookup tables of 4 inputs that a cell takes
 SYNTHESIS = "synth_ecp5 -nowidelut -abc9 -nodsp"
 _SCRIPT = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"

@@ -30,7 +30,7 @@ TERMS: dict[str, Callable[[Sizes], tuple[int, ...]]] = {
     "core": lambda c: (c["lanes"] * c["issue"], c["lanes"], c["word"] + c["issue"] * c["lanes"] // 4, 1),
     "neuron": lambda c: (c["neuron_lanes"], c["cores"] * c["lanes"], c["lanes"], 1),
     "hamming": lambda c: (c["lanes"] * c["ham_tokens"], c["lanes"], c["word"] * c["ham_tokens"], 1),
-    "walker": lambda c: (c["cores"] * c["word"], c["word"], 1),
+    "walker": lambda c: (c["cores"] * c["word"], c["taps"], 1),
     "control": lambda c: (c["neuron_lanes"], 1),
 }
 

@@ -14,6 +14,7 @@ from golden.spec.descriptor import Opcode
 from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, read_word, u_read, u_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
+from hw.queue import Queue
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
 
@@ -30,8 +31,9 @@ class Moves:
 class Mover(wiring.Component):
     """Copies ``count`` spike words or residual beats; one AXI beat per cycle, and about 10 cycles and a memory latency.
 
-    STORE takes two or three more cycles for each word, so that no path leads from the bus to the scratchpad and back; and it
-    writes `STORE_BEATS` AXI beats at a time, between which others may write. Both wait where LINEAR uses the scratchpad.
+    STORE of residual values takes two or three more cycles for each beat, so that no path leads from the bus to the scratchpad
+    and back; spike words are read as long as a short queue has room for them. STORE writes `STORE_BEATS` AXI beats at a time,
+    between which others may write. Both wait where LINEAR uses the scratchpad.
 
     Consecutive spike words fill ``step_stride`` words of each bank in turn, so that a bank holds its core's time steps.
 
@@ -51,6 +53,7 @@ class Mover(wiring.Component):
     """
 
     STORE_BEATS = 64
+    WAITING = 4  #: spike words on their way to the bus: as many as cycles from when one leaves until one more is there
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -98,27 +101,32 @@ class Mover(wiring.Component):
             self.u_write.addr.eq(addr), self.u_write.data.eq(widen.wide.payload), self.u_write.en.eq(put & d.space),
         ]
 
-        # STORE: a word is read, waits in registers (memory is slow) and there until the gearbox takes it.
+        # STORE: what is read comes to registers (memory is slow). Residual values wait there until the gearbox takes them, spike
+        # words in a queue; these are asked for while there is room, so that one goes each cycle.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
         words = read_word(m, self.spike_read, addr)
         here_bank, spikes, beat = Signal.like(bank), Signal(c.cores * c.word), Signal.like(self.u_read.data)
+        m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
+        coming_bank, room, taken = Signal.like(bank), Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
         m.d.comb += [
-            fetch.eq(storing & more & ~coming & ~here & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
+            fetch.eq(storing & more & Mux(d.space, ~coming & ~here & ~self.waits.u_read, (room != 0) & ~self.waits.spike_read)),
             self.spike_read.en.eq(fetch & ~d.space),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
-            narrow.short.eq(short), narrow.wide.valid.eq(here),
-            spike.eq(spikes.word_select(here_bank, c.word)), narrow.wide.payload.eq(Mux(d.space, beat, spike)),
+            spike.eq(spikes.word_select(here_bank, c.word)),
+            waiting.w_data.eq(spike), waiting.w_en.eq(here & ~d.space), waiting.r_en.eq(narrow.wide.ready & ~d.space),
+            taken.eq(waiting.r_rdy & waiting.r_en), narrow.short.eq(short),
+            narrow.wide.valid.eq(Mux(d.space, here, waiting.r_rdy)), narrow.wide.payload.eq(Mux(d.space, beat, waiting.r_data)),
             self.write_data.payload.eq(narrow.narrow.payload), self.write_data.valid.eq(narrow.narrow.valid),
             narrow.narrow.ready.eq(self.write_data.ready),
         ]
-        m.d.sync += coming.eq(fetch)
-        with m.If(fetch):
-            m.d.sync += here_bank.eq(bank)
-        with m.If(narrow.wide.ready):
+        m.d.sync += [coming.eq(fetch), coming_bank.eq(bank), room.eq(room - (fetch & ~d.space) + taken)]
+        with m.If(narrow.wide.ready | ~d.space):
             m.d.sync += here.eq(0)
         with m.If(coming):
-            m.d.sync += [here.eq(1), spikes.eq(words), beat.eq(self.u_read.data)]
+            m.d.sync += [
+                here.eq(1), here_bank.eq(coming_bank), spikes.eq(words), beat.eq(self.u_read.data),
+            ]
 
         # Jobs: a LOAD is one, a STORE as many as it takes.
         beats = self.read_jobs.payload.beats  # not stored yet

@@ -29,12 +29,13 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a program stores a tensor: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
+    """Where a program stores a tensor of a layer: ``kind`` (the layout), shape [T, H, W, C], offset and bytes in segment 2.
 
     ``parts`` are the bit planes of a spike, or the numbers whose sum is a logit; of residual values there is one. Spikes may
     lie in ``pieces``, each with its share of the words of channels.
     """
 
+    layer: str
     kind: str
     shape: tuple[int, int, int, int]
     offset: int

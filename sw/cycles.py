@@ -8,15 +8,16 @@ before its share so that its pipeline is full when the share begins.
 
 Exact to the cycle but for where a piece begins, and but for what runs beside: a row of weights that is written meanwhile can
 take a port from a busy core for a cycle (hw/weight_banks.py), and the mover and HAMMING wait where LINEAR uses the scratchpad,
-which is not counted. Between descriptors stand the waits for the loader, whose memory gives a beat a cycle. The errors:
-docs/decisions/005-base-at-full-speed.md.
+which is not counted. Between descriptors stand the waits for the loader. The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise, product
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,37 @@ QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty
 MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
 SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
-LATENCY = 20  #: of the memory
+ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
+AROUND = 25  #: cycles from one such set to the next, beside the latency, where they have to wait for that
 FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
 IMAGES = 15  #: the same for its images
 LATE = 7  #: and for weights that it loads for later ones
-ON_THE_WAY = 64  #: beats of a LOAD that have been asked for: hw.jobs.MAX_OUTSTANDING bursts
+STORED = 64  #: beats that a STORE writes before it waits for the memory's answer: hw.mover.Mover.STORE_BEATS
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
+
+
+@dataclass(frozen=True)
+class Memory:
+    """External memory.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from a burst's address to its first beat.
+    bandwidth : int
+        Bytes that it moves in a cycle at most; 0: as many as the bus takes.
+    """
+
+    latency: int = 20
+    bandwidth: int = 0
+
+    def cycles(self, config: Config, beats: int) -> int:
+        """Cycles from the first burst's address to the last beat: the bus, the memory, or the bursts on their way limit them."""
+        moved = max(beats, ceil(Fraction(beats * config.axi_bytes, self.bandwidth or config.axi_bytes)))
+        return self.latency + max(moved, (beats - 1) // ON_THE_WAY * (self.latency + AROUND))
+
+
+MEMORY = Memory()
 
 
 class TimedDevice(GoldenDevice):
@@ -51,13 +77,13 @@ class TimedDevice(GoldenDevice):
     ----------
     config : Config
         The machine.
-    latency : int
-        Cycles from a burst's address to its first beat.
+    memory : Memory
+        Behind it.
     """
 
-    def __init__(self, config: Config, latency: int = LATENCY) -> None:
+    def __init__(self, config: Config, memory: Memory = MEMORY) -> None:
         super().__init__(config)
-        self.latency = latency
+        self.memory = memory
 
     def _start(self) -> None:
         super()._start()
@@ -75,7 +101,7 @@ class TimedDevice(GoldenDevice):
         elif opcode == Opcode.HAMMING:
             self._cycles = hamming_cycles(c, d)
         else:
-            self._cycles = transfer_cycles(c, d, self.latency)
+            self._cycles = transfer_cycles(c, d, self.memory)
         ready = self._ready(d)
         needed = {unit, self._before or unit}
         needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
@@ -103,11 +129,12 @@ class TimedDevice(GoldenDevice):
     def _fetch(self, at: int, beats: int) -> int:
         """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""
         if not self._loads or at >= self._ends["mover"]:
-            return at + self.latency + beats
+            return at + self.memory.cycles(self.config, beats)
         self._ends["mover"] += beats
-        return at + max(self.latency, ON_THE_WAY) + beats
+        return at + max(self.memory.latency, ON_THE_WAY) + beats
 
-def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY) -> Result:
+
+def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.
 
     Parameters
@@ -118,18 +145,24 @@ def predict(bundle: Bundle, config: Config, clip: Array, latency: int = LATENCY)
         The machine.
     clip : [T, H, W, C] uint8
         The input.
-    latency : int
-        Of the memory, see `TimedDevice`.
+    memory : Memory
+        Behind the machine.
     """
-    driver = Driver(TimedDevice(config, latency))
+    driver = Driver(TimedDevice(config, memory), timeout=inf)
     driver.load(bundle)
     return driver.run(clip)
 
 
-def transfer_cycles(config: Config, d: Mapping[str, int], latency: int) -> int:
-    """Cycles of a LOAD or STORE (hw/mover.py): its beats, a latency, and of a STORE some for each word."""
+def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int:
+    """Cycles of a LOAD or STORE (hw/mover.py): its beats and a latency; of a STORE one for each set of beats, and some cycles for
+    each residual beat.
+    """
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
-    return beats + latency + (8 if d["opcode"] == Opcode.LOAD else 36 + 3 * d["count"])
+    moved = memory.cycles(config, beats)
+    if d["opcode"] == Opcode.LOAD:
+        return moved + 8
+    sets = ceil(beats / STORED)
+    return max(moved, memory.latency * sets + beats + 3 * d["count"] * d["space"]) + 24 + 12 * sets
 
 
 def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:

@@ -1,4 +1,4 @@
-"""From layers to a plan: the layouts that fit, or that need the least traffic with external memory."""
+"""From layers to a plan: the layouts that fit, or that are the fastest with external memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plan_layers(layouts: Layouts, layers: Sequence[Layer], tensors: Mapping[str,
                 if not plans[-1].outside:
                     break
         if plans:
-            return min(plans, key=lambda x: x.traffic)
+            return min(plans, key=lambda x: x.cycles)
     assert error
     raise error
 

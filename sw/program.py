@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
 from sw.ahead import load_ahead
 from sw.allocation import Region, place
-from sw.bands import in_bands
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.fields import Pass, Place
 from sw.linear import head_parts
@@ -22,6 +22,29 @@ from sw.tiles import OTHER, READS, SPIKE_SPACE, Box, Buffer, needed, placed, sha
 
 ALIGN = 64  #: of every offset in a segment
 IMAGE_SEGMENT, INPUT_SEGMENT, RESULT_SEGMENT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Made:
+    """A descriptor without the offsets of images, the layer that it is for, and what one of its adds stands for."""
+
+    opcode: Opcode
+    fields: Mapping[str, int]
+    layer: str
+    sop: tuple[int, int] = (0, 1)
+
+    def marked(self, **flags: bool) -> Made:
+        """The same, with some of its flags."""
+        return replace(self, fields={**self.fields, **{name: int(value) for name, value in flags.items()}})
+
+
+@dataclass
+class _Item:
+    """A descriptor that computes, what is loaded for it, and what is stored once it has ended."""
+
+    loads: list[Made]
+    computes: Made
+    stores: list[Made]
 
 
 class ProgramBuilder:
@@ -41,7 +64,7 @@ class ProgramBuilder:
         self.plan, self.traced = plan, traced
         self.layouts, self.config = plan.layouts, plan.layouts.config
         self._offsets = offsets
-        self._descriptors: list[tuple[Opcode, dict[str, int]]] = []
+        self._descriptors: list[Made] = []
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
         self.result_bytes = 0
@@ -59,14 +82,14 @@ class ProgramBuilder:
         memory behind them all that tensors go to.
         """
         words: list[int] = []
-        for number, (opcode, fields) in enumerate(self._descriptors):
+        for number, one in enumerate(self._descriptors):
             moved = dict.fromkeys(("weight_addr", "param_addr"), images)
-            if opcode in (Opcode.LOAD, Opcode.STORE) and fields["segment"] == IMAGE_SEGMENT:
+            if one.opcode in (Opcode.LOAD, Opcode.STORE) and one.fields["segment"] == IMAGE_SEGMENT:
                 moved["offset"] = spill
-            elif opcode in (Opcode.LINEAR, Opcode.HAMMING):
+            elif one.opcode in (Opcode.LINEAR, Opcode.HAMMING):
                 moved["offset"] = images
-            at = {name: value + moved.get(name, 0) for name, value in fields.items()}
-            words += descriptor.encode(opcode, {**at, "layer": number})
+            fields = {name: value + moved.get(name, 0) for name, value in one.fields.items()}
+            words += descriptor.encode(one.opcode, {**fields, "layer": number})
         return np.array(words, "<u4").view(np.uint8)
 
     def program(self, offset: int) -> Program:
@@ -77,35 +100,33 @@ class ProgramBuilder:
         """Load the input, run all stages, store the result (and all else that the model names)."""
         model, plan = self.layouts.model, self.plan
         last = model.layers[-1]
-        self._reserve(model.result, LOGITS if last.op == HEAD else RESIDUAL)
+        self._reserve(model.result, LOGITS if last.op == HEAD else RESIDUAL, last)
         for layer in model.layers if self.traced else ():
             for name, kind in ((layer.u_out, RESIDUAL), (layer.spike_out, SPIKES)):
                 if name and name != model.result:
-                    self._reserve(name, kind)
+                    self._reserve(name, kind, layer)
         if INPUT not in plan.outside:
-            self._transfer(Opcode.LOAD, INPUT, self._whole(INPUT), INPUT)
+            self._emit(*self._transfer(Opcode.LOAD, INPUT, self._whole(INPUT), INPUT))
         for number, stage in enumerate(plan.stages):
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
                 self._keep(stage.layer)
-        if INPUT not in plan.outside:
-            some = in_bands(self.config, *self._descriptors[:2])
-            steps = {opcode: step for (opcode, _), step in zip(self._descriptors[:2], self.steps, strict=False)}
-            self._descriptors[:2], self.steps[:2] = some, [steps[opcode] for opcode, _ in some]
-        load_ahead(self.config, self._descriptors)
-        self._emit(Opcode.END, {}, "end", (0, 1))
+        program = [(x.opcode, dict(x.fields)) for x in self._descriptors]
+        load_ahead(self.config, program)
+        self._descriptors = [replace(x, fields=d) for x, (_, d) in zip(self._descriptors, program, strict=True)]
+        self._emit(Made(Opcode.END, {}, "end"))
 
     def _keep(self, layer: Layer) -> None:
         """Store what a layer has made and what is still on chip only."""
         for name in (layer.u_out, layer.spike_out, layer.name if layer.op == HEAD else ""):
             if name in self.tensors and self.plan.root.get(name, name) not in self.plan.outside:
-                self._transfer(Opcode.STORE, name, self._whole(name), layer.name)
+                self._emit(*self._transfer(Opcode.STORE, name, self._whole(name), layer.name))
 
-    def _emit(self, opcode: Opcode, fields: dict[str, int], layer: str, sop: tuple[int, int]) -> None:
-        self._descriptors.append((opcode, fields))
-        self.steps.append(Step(opcode.name.lower(), layer, *sop))
+    def _emit(self, *some: Made) -> None:
+        self._descriptors += some
+        self.steps += (Step(x.opcode.name.lower(), x.layer, *x.sop) for x in some)
 
-    def _reserve(self, name: str, kind: str) -> None:
+    def _reserve(self, name: str, kind: str, layer: Layer) -> None:
         """Give a tensor its place in the result segment."""
         shape, form, parts = self.layouts.shapes[name], self.plan.forms[name], 1
         if kind == SPIKES:
@@ -113,7 +134,7 @@ class ProgramBuilder:
         elif kind == LOGITS:
             parts = head_parts(self.layouts)
         size = form.units * form.size
-        self.tensors[name] = Tensor(kind, shape, self.result_bytes, size, parts, form.copies)
+        self.tensors[name] = Tensor(layer.name, kind, shape, self.result_bytes, size, parts, form.copies)
         self.result_bytes += round_up(size, ALIGN)
 
     def _home(self, name: str) -> tuple[int, int]:
@@ -129,7 +150,7 @@ class ProgramBuilder:
         form = self.plan.forms[name]
         return Buffer(form, self.plan.bases[self.plan.root.get(name, name)], form.box, range(form.copies))
 
-    def _transfer(self, opcode: Opcode, name: str, buffer: Buffer, layer: str) -> None:
+    def _transfer(self, opcode: Opcode, name: str, buffer: Buffer, layer: str) -> list[Made]:
         """Move what a buffer has room for: rows together where these are whole, copies where they are."""
         form, (rows, columns) = buffer.form, buffer.box
         segment, offset = self._home(name)
@@ -137,55 +158,44 @@ class ProgramBuilder:
         starts = [Place(y, columns.start, copy) for copy in buffer.copies for y in rows]
         if len(columns) == form.width:
             starts = starts[:: len(rows)] if len(rows) < form.height else starts[:1]
+        moves = []
         for start in starts:
             places = len(buffer.copies) * buffer.box.places // len(starts)
             first = (start.copy * form.height + start.y) * form.width + start.x
-            self._emit(opcode, {
+            moves.append(Made(opcode, {
                 "count": places * form.unit * banks, "segment": segment, "offset": offset + first * form.unit * form.size,
                 "space": form.space, "base": buffer.address(start), "step_stride": form.run,
-            }, layer, (0, 1))
+            }, layer))
         self._before = Region()
+        return moves
 
     def _stage(self, number: int, stage: Stage) -> None:
         """All passes of a stage for one tile after the other, with what these need and what they make."""
-        cut, there = self.plan.cuts[number], dict[str, Buffer]()
-        written = {self._root(name) for part in stage.passes for address, name in part.bases.items() if address not in READS}
+        cut = self.plan.cuts[number]
+        buffers = _Buffers(self.plan, number)
         regions = self._stack(stage) if len(cut) > 1 else {}
         done: set[int] = set()
+        items: list[_Item] = []
         for tile in cut.tiles():
             made: dict[str, Buffer] = {}
+            buffers.turn()
             for i, part in enumerate(stage.passes):
                 if not share(part, tile).places or (part.opcode == Opcode.HAMMING and regions and i in done):
                     continue
-                buffers = {name: self._buffer(number, part, address, name, tile, written) for address, name in _tensors(part)}
                 # what LINEAR reads is loaded before HAMMING, too: that makes weights for the very next descriptor
+                loads: list[Made] = []
                 for some in stage.passes[i : i + 1 + (part.opcode == Opcode.HAMMING)]:
-                    for address, name in _tensors(some):
-                        if address in (*READS, OTHER):
-                            self._fetch(name, self._buffer(number, some, address, name, tile, written), there, stage)
-                made |= {name: buffers[name] for address, name in part.bases.items() if address not in READS}
-                self._pass(part, placed(part, tile, buffers), regions.get(i), i in done)
+                    for name, buffer in buffers.fetch(some, tile):
+                        loads += self._transfer(Opcode.LOAD, name, buffer, stage.layer.name)
+                own = buffers.of(part, tile)
+                made |= {name: own[name] for address, name in part.bases.items() if address not in READS}
+                items.append(_Item(loads, self._pass(part, placed(part, tile, own), regions.get(i), i in done), []))
                 done.add(i)
             for name, buffer in made.items():
-                if self._root(name) in self.plan.outside:
-                    self._transfer(Opcode.STORE, name, buffer, stage.layer.name)
-
-    def _root(self, name: str) -> str:
-        return self.plan.root.get(name, name)
-
-    def _buffer(self, number: int, part: Pass, address: str, name: str, tile: Box, written: set[str]) -> Buffer:
-        """Where a pass finds a tensor, or a part of it: of what the stage only reads, one copy."""
-        form = self.plan.forms[name]
-        copy = part.at.get(address, Place()).copy
-        copies = range(form.copies) if self._root(name) in written else range(copy, copy + 1)
-        return self.plan.buffer(number, name, copies, needed(part, address, form, tile))
-
-    def _fetch(self, name: str, buffer: Buffer, there: dict[str, Buffer], stage: Stage) -> None:
-        """Load a tensor that lies outside, unless this part of it is there already."""
-        root = self._root(name)
-        if root in self.plan.outside and there.get(root) != buffer and buffer.box.places:
-            self._transfer(Opcode.LOAD, name, buffer, stage.layer.name)
-            there[root] = buffer
+                if buffers.root(name) in self.plan.outside:
+                    items[-1].stores += self._transfer(Opcode.STORE, name, buffer, stage.layer.name)
+        for one in _beside(items) if cut.second else (x for item in items for x in (*item.loads, item.computes, *item.stores)):
+            self._emit(one)
 
     def _stack(self, stage: Stage) -> dict[int, tuple[Region, bool]]:
         """Where weights and parameters of all passes lie together, and whether they may load early; empty if they do not fit."""
@@ -203,7 +213,7 @@ class ProgramBuilder:
             row, beat = row + x.rows, beat + x.beats
         return found
 
-    def _pass(self, part: Pass, fields: dict[str, int], stacked: tuple[Region, bool] | None, again: bool) -> None:
+    def _pass(self, part: Pass, fields: dict[str, int], stacked: tuple[Region, bool] | None, again: bool) -> Made:
         """A pass with its weights and parameters: loaded, there already, or (no parameters) made by HAMMING before it."""
         loads = bool(part.parameters.size)
         if stacked:
@@ -223,9 +233,77 @@ class ProgramBuilder:
         if part.opcode == Opcode.HAMMING:
             self._made = region
         self._before = region
-        self._emit(part.opcode, fields | {"weight_base": region.row, "param_base": region.beat}, part.layer, part.sop)
+        return Made(part.opcode, fields | {"weight_base": region.row, "param_base": region.beat}, part.layer, part.sop)
+
+
+class _Buffers:
+    """What is in the buffers of a stage."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self.plan, self.number = plan, number
+        passes = plan.stages[number].passes
+        self._written = {self.root(name) for x in passes for address, name in x.bases.items() if address not in READS}
+        self._there: dict[str, tuple[str, range, Box]] = {}
+        self._second: dict[str, bool] = {}  # which buffer of a tensor is in use
+
+    def root(self, name: str) -> str:
+        """The tensor in whose memory one lies."""
+        return self.plan.root.get(name, name)
+
+    def turn(self) -> None:
+        """A tile begins: what is written goes to the other buffer."""
+        for name in self._written:
+            self._second[name] = not self._second.get(name, True)
+
+    def fetch(self, part: Pass, tile: Box) -> Iterator[tuple[str, Buffer]]:
+        """Tensors and the places of them that a pass needs and that are not there yet: to be loaded, into the other buffer."""
+        for address, name in _tensors(part):
+            root, content = self.root(name), (name, self._copies(part, address, name), self._box(part, address, name, tile))
+            if address not in (*READS, OTHER) or root not in self.plan.outside or self._there.get(root) == content:
+                continue
+            if root not in self._written:
+                self._second[root] = not self._second.get(root, True)
+            self._there[root] = content
+            if content[2].places:
+                yield name, self._buffer(part, address, name, tile)
+
+    def of(self, part: Pass, tile: Box) -> dict[str, Buffer]:
+        """Where all tensors of a pass are, by name."""
+        return {name: self._buffer(part, address, name, tile) for address, name in _tensors(part)}
+
+    def _buffer(self, part: Pass, address: str, name: str, tile: Box) -> Buffer:
+        copies, box = self._copies(part, address, name), self._box(part, address, name, tile)
+        return self.plan.buffer(self.number, name, copies, box, self._second.get(self.root(name), False))
+
+    def _copies(self, part: Pass, address: str, name: str) -> range:
+        """All copies of what the stage writes, of what it only reads the one that a pass needs."""
+        if self.root(name) in self._written:
+            return range(self.plan.forms[name].copies)
+        copy = part.at.get(address, Place()).copy
+        return range(copy, copy + 1)
+
+    def _box(self, part: Pass, address: str, name: str, tile: Box) -> Box:
+        return needed(part, address, self.plan.forms[name], tile)
 
 
 def _tensors(part: Pass) -> list[tuple[str, str]]:
     """Address fields of a pass and the tensors that they lie in, with that of the second tensor."""
     return [*part.bases.items(), *([(OTHER, part.other)] if part.other else [])]
+
+
+def _beside(items: Sequence[_Item]) -> Iterator[Made]:
+    """Descriptors such that, while one computes, the results of the one before are stored and what the next one needs is loaded.
+
+    These are in other buffers. All of that has ended when the next one starts to compute, and what computes when the next one
+    has started. Beside the last one nothing moves, so that its results can wait for its end.
+    """
+    nothing = _Item([], items[0].computes, [])
+    yield from items[0].loads
+    moved = False
+    for before, item, after in zip([nothing, *items], items[:-1], items[1:], strict=False):
+        moves = [*before.stores, *after.loads]
+        yield item.computes.marked(after_move=moved, beside=bool(moves))
+        yield from (x.marked(beside=True) for x in moves)
+        moved = bool(moves)
+    yield items[-1].computes.marked(after_move=moved)
+    yield from (x for item in items[-2:] for x in item.stores)

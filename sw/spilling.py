@@ -1,138 +1,26 @@
 """Which tensors stay on chip, which go to external memory and come back in tiles, and how large these are.
 
-Where all fit, all stay. Else every tensor lies outside at first, and they are brought on chip one by one, first what saves most
-bytes of traffic for the memory and the time it takes, as long as the whole program's traffic falls. What a stage of a
-layer (`sw.passes.Stage`) then has left is for its tiles: those that fit with the least traffic. docs/decisions/008-spilling.md.
+Where all fit, all stay (but the input, where loading it beside the first layer is faster). Else every tensor lies outside at
+first, and they are brought on chip one by one, first what saves most cycles for the memory and the time it takes, as long as the
+whole program becomes faster. What a stage of a layer (`sw.passes.Stage`) then has left is for its tiles: those that fit and
+take the least time, with one buffer or two for each tensor (`sw.cuts`). docs/decisions/008-spilling.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import product
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import inf
 
-from golden.spec.config import Config
-from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT
 from sw.allocation import AllocationError, Interval, first_fit, roots
+from sw.cuts import MOVE, Cut, Need, Work
 from sw.layouts import Layouts, chunks
 from sw.passes import Stage
-from sw.tiles import OTHER, READS, RESIDUAL_SPACE, SPIKE_SPACE, Box, Buffer, Form, Use, uses
+from sw.tiles import RESIDUAL_SPACE, SPIKE_SPACE, Box, Buffer, Form
 
 WHAT = {SPIKE_SPACE: "spike banks, words", RESIDUAL_SPACE: "residual memory, beats"}
-OVERHEAD = 512  #: bytes that could be moved in the time which a descriptor takes beside its beats
-
-
-@dataclass(frozen=True)
-class Read:
-    """Places of a copy of a tensor that a pass needs."""
-
-    name: str
-    copy: int
-    y: Use
-    x: Use
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Tiles of a stage: ranges of output rows and columns, and where its buffers lie, by tensor."""
-
-    rows: Sequence[range]
-    columns: Sequence[range]
-    bases: Mapping[str, int] = field(default_factory=dict)
-
-    def tiles(self) -> Iterator[Box]:
-        """All tiles, row by row."""
-        return (Box(*x) for x in product(self.rows, self.columns))
-
-    def __len__(self) -> int:
-        return len(self.rows) * len(self.columns)
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a cut takes: units of each memory by tensor, bytes of traffic that it costs."""
-
-    cut: Cut
-    units: Mapping[str, int]
-    cost: float
-
-
-class Work:
-    """A stage as the plan sees it: its tensors by the buffer they share, and what cuts of it need."""
-
-    def __init__(self, stage: Stage, forms: Mapping[str, Form], root: Mapping[str, str], inner: frozenset[str], config: Config):
-        self.stage, self.forms, self.inner = stage, forms, inner
-        self.reads: dict[Read, None] = {}
-        self.writes: dict[str, int] = {}  #: scale by tensor
-        self.narrow: list[set[str]] = []  #: tensors that must lie alike where a tile has several rows, and not all columns
-        for part in stage.passes:
-            addresses = {**part.bases, **({OTHER: part.other} if part.other else {})}
-            for address, name in addresses.items():
-                own = root.get(name, name)
-                if address not in (*READS, OTHER):
-                    self.writes[own] = part.scale if address == "spike_dst" else 1
-                elif own not in inner:
-                    copy = part.at[address].copy if address in part.at else 0
-                    self.reads[Read(own, copy, *uses(part, address, forms[name]))] = None
-                if address in ("u_src", "u_dst"):
-                    self.narrow.append({own})
-            if part.other:
-                self.narrow.append({root.get(part.bases["origin"], part.bases["origin"]), root.get(part.other, part.other)})
-        self.images = sum(x.weights.size + x.parameters.size for x in stage.passes)
-        hamming = [x for x in stage.passes if x.opcode == Opcode.HAMMING]
-        loading = [x for x in stage.passes if x.parameters.size]
-        self.stays = (sum(x.rows for x in loading) <= config.weight_rows and sum(x.beats for x in loading) <= config.param_beats)
-        self.passes, self.again = len(stage.passes), len(hamming)
-
-    @cached_property
-    def names(self) -> dict[str, None]:
-        """Tensors of the stage."""
-        return dict.fromkeys([*(x.name for x in self.reads), *self.writes])
-
-    def cuts(self) -> Iterator[tuple[Sequence[range], Sequence[range]]]:
-        """Rows and columns of all cuts into tiles of about equal size."""
-        sizes = [sorted({-(-n // i) for i in range(1, n + 1)}, reverse=True) for n in self.stage.size]
-        for rows, columns in product(*sizes):
-            yield chunks(self.stage.size[0], rows), chunks(self.stage.size[1], columns)
-
-    def need(self, rows: Sequence[range], columns: Sequence[range], outside: frozenset[str]) -> Need:
-        """What a cut takes if the tensors of ``outside`` (and the inner ones) are in buffers only."""
-        units: dict[str, int] = {}
-        cost, tiles = 0.0, len(rows) * len(columns)
-        for read in self.reads:
-            if read.name not in outside:
-                continue
-            form = self.forms[read.name]
-            high, wide = (read.y.of(x, form.height) for x in rows), (read.x.of(x, form.width) for x in columns)
-            tall, broad = [len(x) for x in high], [len(x) for x in wide]
-            units[read.name] = max(units.get(read.name, 0), max(tall) * max(broad) * form.unit)
-            once = not (read.y.step or read.x.step)  # the same for all tiles
-            places = tall[0] * broad[0] if once else sum(tall) * sum(broad)
-            runs = sum(1 if x == form.width else y for y, x in product(tall, broad)) if not once else 1
-            cost += places * form.unit * form.size + runs * OVERHEAD
-        for name, scale in self.writes.items():
-            if name in outside or name in self.inner:
-                form = self.forms[name]
-                places = len(rows[0]) * len(columns[0]) * scale * scale
-                units[name] = max(units.get(name, 0), form.copies * places * form.unit)
-                if name in outside:
-                    runs = form.copies * (len(rows) if len(columns) == 1 else self.stage.size[0] * scale * len(columns))
-                    cost += form.units * form.size + runs * OVERHEAD
-        if tiles > 1:
-            cost += (tiles - 1) * (self.passes * OVERHEAD + (0 if self.stays else self.images + self.again * OVERHEAD * 8))
-        return Need(Cut(rows, columns), units, cost)
-
-    def allowed(self, rows: Sequence[range], columns: Sequence[range], outside: frozenset[str]) -> bool:
-        """Whether descriptors can go over these tiles: residual values, and two tensors that are read together, have no gap
-        behind each row.
-        """
-        if len(columns) == 1 or len(rows[0]) == 1:
-            return True
-        return all(names <= (outside | self.inner) or (len(names) > 1 and not names & (outside | self.inner))
-                   for names in self.narrow)
 
 
 @dataclass(frozen=True)
@@ -159,9 +47,8 @@ class Plan:
         Offset in bytes of each tensor of ``outside``, from the first byte of the external memory that they take.
     spill_bytes : int
         Bytes of it.
-    traffic : float
-        What it was chosen by: bytes that go to and fro between chip and memory because of what lies outside, and for each
-        descriptor more `OVERHEAD`.
+    cycles : float
+        What it was chosen by: about how long a clip takes.
     """
 
     layouts: Layouts
@@ -173,14 +60,15 @@ class Plan:
     cuts: Sequence[Cut]
     homes: Mapping[str, int]
     spill_bytes: int
-    traffic: float
+    cycles: float
 
-    def buffer(self, stage: int, name: str, copies: range, box: Box) -> Buffer:
-        """Where a tensor lies while a stage runs: all of it, or a box of these copies."""
+    def buffer(self, stage: int, name: str, copies: range, box: Box, second: bool = False) -> Buffer:
+        """Where a tensor lies while a stage runs: all of it, or a box of these copies, in the first buffer or in the second."""
         own, form = self.root.get(name, name), self.forms[name]
         if own in self.bases:
             return Buffer(form, self.bases[own], form.box, range(form.copies))
-        return Buffer(form, self.cuts[stage].bases[own], box, copies)
+        cut = self.cuts[stage]
+        return Buffer(form, (cut.second if second and own in cut.second else cut.bases)[own], box, copies)
 
 
 class Planner:
@@ -227,10 +115,12 @@ class Planner:
         AllocationError
             If one output place of a layer is too much; the message names it, its tensors and their sizes.
         """
-        try:
-            return self._place(frozenset())
-        except AllocationError:
-            pass
+        possible = []
+        for some in (frozenset[str](), frozenset({INPUT})):
+            with suppress(AllocationError):
+                possible.append(self._place(some))
+        if possible:
+            return min(possible, key=lambda x: x.cycles)
         outside = self._choose()
         order = sorted(set(self.outer) - outside, key=self._weight)
         while True:
@@ -257,8 +147,7 @@ class Planner:
         def gain(name: str) -> tuple[float, dict[int, float]]:
             first, last = self.life[name]
             changed = {i: self._least(i, outside - {name}) for i in range(max(first, 0), last + 1)}
-            load = self.forms[name].units * self.forms[name].size if name == INPUT else 0
-            return sum(costs[i] - x for i, x in changed.items()) - load, changed
+            return sum(costs[i] - x for i, x in changed.items()) - (self._load() if name == INPUT else 0), changed
 
         for name in sorted(self.outer, key=lambda x: -gain(x)[0] / self._weight(x)):
             saved, changed = gain(name)
@@ -267,6 +156,11 @@ class Planner:
                 for i, cost in changed.items():
                     costs[i] = cost
         return outside
+
+    def _load(self) -> float:
+        """Cycles in which all of the input is loaded."""
+        form = self.forms[INPUT]
+        return form.units * form.size / self.layouts.config.axi_bytes + MOVE
 
     def _free(self, i: int, outside: frozenset[str]) -> dict[int, int]:
         """Units that tensors which stay on chip leave to a stage."""
@@ -277,17 +171,17 @@ class Planner:
         return free
 
     def _least(self, i: int, outside: frozenset[str]) -> float:
-        """Least traffic of a stage, in bytes; infinite where nothing fits."""
+        """Least cycles of a stage; infinite where nothing fits."""
         free = self._free(i, outside)
         mine = outside.intersection(self.works[i].names)
         key = (i, mine, free[SPIKE_SPACE], free[RESIDUAL_SPACE])
         if key not in self._known:
             self._known[key] = next(self._fitting(i, mine, free), None)
         found = self._known[key]
-        return found.cost if found else inf
+        return found.cycles if found else inf
 
     def _fitting(self, i: int, outside: frozenset[str], free: Mapping[int, int]) -> Iterator[Need]:
-        """Cuts of a stage that take no more than what is free, the one with the least traffic first."""
+        """Cuts of a stage that take no more than what is free, the fastest one first."""
         if min(free.values()) < 0:
             return
         work, found = self.works[i], []
@@ -295,12 +189,16 @@ class Planner:
         for rows, columns in work.cuts():
             if not work.allowed(rows, columns, outside):
                 continue
-            need = work.need(rows, columns, outside)
-            if all(sum(n for x, n in need.units.items() if self.forms[x].space == space) <= most for space, most in free.items()):
-                found.append(need)
-                if whole:
-                    break  # larger tiles come first, and there is nothing to move
-        yield from sorted(found, key=lambda x: x.cost)
+            found += [x for x in work.needs(rows, columns, outside) if self._fits(x, free)]
+            if found and whole:
+                break  # larger tiles come first, and there is nothing to move
+        yield from sorted(found, key=lambda x: x.cycles)
+
+    def _fits(self, need: Need, free: Mapping[int, int]) -> bool:
+        taken = dict.fromkeys(free, 0)
+        for name, units in need.units.items():
+            taken[self.forms[name].space] += units * (1 + (name in need.twice))
+        return all(taken[space] <= most for space, most in free.items())
 
     def _place(self, outside: frozenset[str]) -> Plan:
         """Addresses for everything, with these tensors outside."""
@@ -312,34 +210,37 @@ class Planner:
             bases |= first_fit(stay, self.depth[space], WHAT[space])
         needs = [self._cut(i, outside, bases) for i in range(len(self.stages))] if outside else []
         cuts = [x.cut for x in needs] or [Cut([range(h)], [range(w)]) for h, w in (stage.size for stage in self.stages)]
+        cycles = sum(x.cycles for x in needs) or sum(x.computing for x in self.works)
         sizes = [Interval(x, *self.life[x], -(-self.forms[x].units * self.forms[x].size // 64)) for x in outside if x != INPUT]
         homes = first_fit(sorted(sizes, key=lambda x: x.name), 1 << 40, "external memory") if sizes else {}
         ends = [homes[x.name] + x.size for x in sizes]
         return Plan(
             self.layouts, self.stages, self.forms, self.root, bases, outside, cuts, {x: 64 * at for x, at in homes.items()},
-            64 * max(ends, default=0), sum(x.cost for x in needs),
+            64 * max(ends, default=0), cycles + (0 if INPUT in outside else self._load()),
         )
 
     def _cut(self, i: int, outside: frozenset[str], bases: Mapping[str, int]) -> Need:
-        """Tiles of a stage, and addresses of its buffers between the tensors that stay."""
+        """The tiles of a stage, with addresses of its buffers between the tensors that stay."""
         mine = outside.intersection(self.works[i].names)
         for need in self._fitting(i, mine, self._free(i, outside)):
-            found: dict[str, int] = {}
+            found: dict[tuple[str, bool], int] = {}
+            wanted = [(n, name, second) for name, n in need.units.items() for second in {False, name in need.twice}]
             for space, depth in self.depth.items():
                 taken = [(bases[x], bases[x] + self.forms[x].units) for x, (first, last) in self.life.items()
                          if x in bases and first <= i <= last and self.forms[x].space == space]
-                for name, size in sorted(need.units.items(), key=lambda x: -x[1]):
+                for size, name, second in sorted(wanted, reverse=True):
                     if self.forms[name].space == space and (at := _gap(size, depth, taken)) is not None:
-                        found[name] = at
+                        found[name, second] = at
                         taken.append((at, at + size))
-            if len(found) == len(need.units):
-                return replace(need, cut=replace(need.cut, bases=found))
+            if len(found) == len(wanted):
+                first, others = ({name: at for (name, two), at in found.items() if two == second} for second in (False, True))
+                return replace(need, cut=replace(need.cut, bases=first, second=others))
         raise AllocationError(f"layer '{self.stages[i].layer.name}': no gap is large enough for its tiles")
 
     def _too_small(self, i: int) -> str:
         """Why not even one output place of a stage fits."""
         work, (height, width) = self.works[i], self.stages[i].size
-        need = work.need(chunks(height, 1), chunks(width, 1), frozenset(self.outer))
+        need = next(work.needs(chunks(height, 1), chunks(width, 1), frozenset(self.outer)))
         free = self._free(i, frozenset(self.outer))
         texts = []
         for space, most in free.items():

@@ -67,26 +67,17 @@ def expect(bundle: Bundle, source: ModelFile | None, clip: Array) -> Mapping[str
 
 def compare(manifest: Manifest, found: Mapping[str, Array], expected: Mapping[str, Array]) -> Report:
     """Compare every tensor of a traced run with its expected value, bit for bit."""
-    program = manifest.programs["trace"]
-    makers = _makers(manifest)
+    tensors = manifest.programs["trace"].tensors
     wrong: set[str] = set()
     first = None
-    for name in sorted(program.tensors, key=lambda x: list(makers).index(x)):
+    order = sorted(tensors, key=lambda x: tensors[x].offset)
+    for name in [*order[1:], order[0]]:  # in order of execution; the result lies at offset 0
         different = found[name].astype(np.int64) != expected[name]
         if different.any():
-            wrong.add(makers[name])
+            wrong.add(tensors[name].layer)
             if first is None:
                 at = t, y, x, c = tuple(int(i) for i in np.argwhere(different)[0])
                 values = int(found[name][at]), int(expected[name][at])
-                first = Divergence(makers[name], name, (t, y, x, c), *values, int(different.sum()), different.size)
-    layers = len(set(makers.values()))
+                first = Divergence(tensors[name].layer, name, (t, y, x, c), *values, int(different.sum()), different.size)
+    layers = len({x.layer for x in tensors.values()})
     return Report(layers, layers - len(wrong), first)
-
-
-def _makers(manifest: Manifest) -> dict[str, str]:
-    """Layer that makes each tensor, in order of execution: a store names its layer, the offsets name the tensor."""
-    program = manifest.programs["trace"]
-    stored = sorted(program.tensors, key=lambda x: program.tensors[x].offset)
-    stores = [step.layer for step in program.steps if step.opcode == "store"]
-    ordered = [*stored[1:], stored[0]]  # the logits lie at offset 0 and are stored last
-    return dict(zip(ordered, stores, strict=True))

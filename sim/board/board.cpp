@@ -17,7 +17,7 @@ struct Board {
   bool ended = false;                 // a byte 0 has come, the end of a frame
 
   Board(uint64_t bytes, uint64_t seed, uint32_t stall, uint32_t latency, uint32_t divisor_)
-      : machine(bytes, seed, stall, latency), divisor(divisor_) {
+      : machine(bytes, seed, stall, latency, 0), divisor(divisor_) {
     machine.top.rx = 1;
   }
 

@@ -13,9 +13,10 @@ using Device = Machine<Vaccelerator>;
 #pragma GCC visibility push(default)  // all else is hidden, see build.py
 extern "C" {
 
-// A device with `bytes` of memory. `stall`: per mille of cycles in which a handshake of the memory waits.
-void* device_create(uint64_t bytes, uint64_t seed, uint32_t stall, uint32_t latency) {
-  return new Device(bytes, seed, stall, latency);
+// A device with `bytes` of memory. `stall`: per mille of cycles in which a handshake of the memory waits; `latency`, `bandwidth`: see
+// machine.h.
+void* device_create(uint64_t bytes, uint64_t seed, uint32_t stall, uint32_t latency, uint32_t bandwidth) {
+  return new Device(bytes, seed, stall, latency, bandwidth);
 }
 
 void device_destroy(void* handle) { delete static_cast<Device*>(handle); }

@@ -1,8 +1,10 @@
 // A Verilated top with a memory on its AXI4 port `axi`.
 //
-// The memory answers after `latency` cycles and stalls every handshake with a probability of `stall` per mille. It checks
-// the AXI4 rules that a manager has to keep, and it can be told to misbehave (`fault`).
+// The memory answers after `latency` cycles, moves at most `bandwidth` bytes a cycle in both directions together (0: as many as the
+// bus takes), and stalls every handshake with a probability of `stall` per mille. It checks the AXI4 rules that a manager has to
+// keep, and it can be told to misbehave (`fault`).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -41,7 +43,9 @@ struct Machine {
   Top top{&context};
   std::vector<uint8_t> memory;
   uint64_t random;
-  uint32_t stall, latency;
+  uint32_t stall, latency, bandwidth;
+  uint32_t credit = 0;       // bytes that may be moved now
+  bool read_first = false;   // of reads and writes that both wait, the ones whose turn it is
   uint64_t cycle = 0;
   std::deque<Burst> reads, writes;
   std::deque<std::pair<uint8_t, uint64_t>> responses;
@@ -54,8 +58,8 @@ struct Machine {
   Beat held_w = 0;
   bool ar_waits = false, aw_waits = false, w_waits = false;
 
-  Machine(uint64_t bytes, uint64_t seed, uint32_t stall_, uint32_t latency_)
-      : memory(bytes), random(seed * 2654435761u + 88172645463325252ull), stall(stall_), latency(latency_) {
+  Machine(uint64_t bytes, uint64_t seed, uint32_t stall_, uint32_t latency_, uint32_t bandwidth_)
+      : memory(bytes), random(seed * 2654435761u + 88172645463325252ull), stall(stall_), latency(latency_), bandwidth(bandwidth_) {
     top.rst = 1;
     for (int i = 0; i < 4; i++) {
       top.clk = 0;
@@ -94,10 +98,17 @@ struct Machine {
   // One clock cycle. The inputs of the memory side are chosen first, then everything settles, handshakes are taken.
   void step() {
     const bool silent = fault == kSilent;
+    credit = bandwidth ? std::min(credit + bandwidth, bandwidth + kBytes) : 2 * kBytes;
     top.axi_arready = !silent && reads.size() < kQueue && lucky();
     top.axi_awready = !silent && writes.size() < kQueue && lucky();
-    top.axi_wready = !silent && !writes.empty() && lucky();
-    if (!top.axi_rvalid && !silent && !reads.empty() && cycle >= reads.front().ready && lucky()) {
+    const bool readable = !top.axi_rvalid && !silent && !reads.empty() && cycle >= reads.front().ready && credit >= kBytes;
+    const bool writable = !silent && !writes.empty() && credit >= kBytes;
+    const bool both = credit >= 2 * kBytes;
+    const bool reading = readable && (both || read_first || !writable || !top.axi_wvalid) && lucky();
+    top.axi_wready = writable && (both || !reading) && lucky();
+    if (reading) {
+      credit -= kBytes;
+      read_first = false;
       const Burst& burst = reads.front();
       Beat data = 0;
       Response response = kOkay;
@@ -141,6 +152,8 @@ struct Machine {
       writes.push_back({top.axi_awaddr, top.axi_awlen + 1u, 0});
     }
     if (w) {
+      credit -= kBytes;
+      read_first = true;
       Burst& burst = writes.front();
       if (top.axi_wlast != (burst.beats == 1)) broken("AXI4: wlast is wrong");
       if (burst.address + kBytes > memory.size()) write_response = kDecodeError;

@@ -31,6 +31,7 @@ from sim.speed.report import Hardware, Report, whole
 from sim.speed.sweeps import sweep
 from sw.bundle import Bundle
 from sw.compiler import compile_model
+from sw.cycles import Memory
 from sw.driver import Driver
 from sw.model_file import read_model
 from sw.support import UnsupportedError
@@ -66,12 +67,12 @@ def bench(a: argparse.Namespace, command: str) -> tuple[Report, list[Run], Bundl
     clips = [examples.see(i, None).x for i in range(len(examples))]
     runs = []
     library = build(config, BUILD / a.preset)
-    with WatchedDevice(library, f"sim:{a.preset}", latency=a.latency) as device:
+    with WatchedDevice(library, f"sim:{a.preset}", latency=a.latency, bandwidth=a.bandwidth) as device:
         driver = Driver(device, timeout=24 * 3600)
         driver.load(bundle)
         simulating = 0.0
         for clip in tqdm(clips, unit="clip", disable=None):
-            runs.append(run_clip(device, driver, bundle, config, source, clip, a.latency))
+            runs.append(run_clip(device, driver, bundle, config, source, clip, Memory(a.latency, a.bandwidth)))
             simulating += device.ended - device.started
     layers = rows(runs, traffic(bundle, config), dense_macs(source.model))
     cycles, predicted = (sum(getattr(x, way).cycles for x in runs) for way in ("measured", "predicted"))
@@ -80,7 +81,7 @@ def bench(a: argparse.Namespace, command: str) -> tuple[Report, list[Run], Bundl
     return Report(
         command=command, preset=a.preset, config=config.digest, network=source.model.name, model=source.digest,
         data=f"test clips of {a.data.name if a.data else 'digit motion'}", clips=len(runs), latency=a.latency,
-        peak=config.peak_sop, slots=config.cores * config.issue, axi_bytes=config.axi_bytes, layers=layers,
+        bandwidth=a.bandwidth, peak=config.peak_sop, slots=config.cores * config.issue, axi_bytes=config.axi_bytes, layers=layers,
         clip=whole(layers, cycles / len(runs), predicted / len(runs)), host=(before, after), hardware=hardware(config, BUILD),
         torch=seconds(a.model, source, clips), cpu=cpu_name(), simulated=cycles / simulating,
         sweeps=sweep(config, library) if a.sweeps else None,
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=MODEL, help="model file")
     parser.add_argument("--data", type=Path, help="folder of the data set; without it the built-in digit motion")
     parser.add_argument("--latency", type=int, default=20, help="of the memory, in cycles")
+    parser.add_argument("--bandwidth", type=int, default=0, help="of the memory, bytes a cycle; 0: as many as the bus takes")
     parser.add_argument("--sweeps", action="store_true", help="also densities and lengths, on base")
     parser.add_argument("--out", type=Path, default=BUILD, help="folder of bench.json, trace.json and roofline.png")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
@@ -104,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if a.sweeps and a.preset != BASE.name:
         parser.error(f"--sweeps are of the preset {BASE.name}")
     shown = {"--preset": a.preset, "--clips": a.clips, "--model": a.model if a.model != MODEL else None,
-             "--data": "DIR" if a.data else None, "--latency": a.latency if a.latency != 20 else None}
+             "--data": "DIR" if a.data else None, "--latency": a.latency if a.latency != 20 else None,
+             "--bandwidth": a.bandwidth or None}
     command = shlex.join(["python", "-m", "sim.speed", *(str(x) for k, v in shown.items() if v is not None for x in (k, v)),
                           *(["--sweeps"] if a.sweeps else [])])
     begin = time.monotonic()

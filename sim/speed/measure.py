@@ -16,7 +16,7 @@ from golden.spec.model import ATTENTION, HEAD, MASK, Model
 from golden.spec.registers import REGISTERS, SLOT_STATES, START, STATISTICS_BYTES
 from sim.speed.report import Row
 from sw.bundle import Bundle
-from sw.cycles import predict
+from sw.cycles import Memory, predict
 from sw.device.sim import SimDevice
 from sw.driver import Driver
 from sw.model_file import ModelFile
@@ -72,8 +72,8 @@ class Run:
 
 
 def run_clip(device: WatchedDevice, driver: Driver, bundle: Bundle, config: Config, source: ModelFile, clip: Array,
-             latency: int) -> Run:
-    """Run a clip on the machine and predict its cycles; ``latency`` is that of the device's memory.
+             memory: Memory) -> Run:
+    """Run a clip on the machine, behind which this memory is, and predict its cycles.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def run_clip(device: WatchedDevice, driver: Driver, bundle: Bundle, config: Conf
     if not np.array_equal(result.output, network.run(source.model, source.tensors, clip)[source.model.result]):
         raise WrongResultError(f"'{source.model.name}' on {device.uri}: the result is not the integer golden model's; "
                                f"make verify finds the first value that differs")
-    return Run(result, predict(bundle, config, clip, latency), device.samples, (device.started - begin, end - device.ended))
+    return Run(result, predict(bundle, config, clip, memory), device.samples, (device.started - begin, end - device.ended))
 
 
 def traffic(bundle: Bundle, config: Config) -> dict[str, int]:

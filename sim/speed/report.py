@@ -103,8 +103,8 @@ class Report:
         Where the clips are from.
     clips : int
         Number of clips that the figures are means of.
-    latency : int
-        Cycles from a burst's address to its first beat.
+    latency, bandwidth : int
+        Of the memory: cycles from a burst's address to its first beat, bytes a cycle at most (0: as many as the port takes).
     peak, slots, axi_bytes : int
         Of the machine: synaptic operations a cycle, issue slots, bytes that a cycle of the memory port moves.
     layers : tuple of Row
@@ -133,6 +133,7 @@ class Report:
     data: str
     clips: int
     latency: int
+    bandwidth: int
     peak: int
     slots: int
     axi_bytes: int

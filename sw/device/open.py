@@ -7,9 +7,14 @@ from urllib.parse import parse_qsl
 from golden.spec.config import ConfigError, preset
 from sw.device.base import Device, DeviceError, DeviceUnavailableError
 
-KINDS = "golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES], serial://PATH[?baud=N] or null:PRESET"
-OPTIONS: dict[str, set[str]] = {"golden": set(), "null": set(), "sim": {"seed", "stall", "latency"}, "serial": {"baud"}}
-LIMITS = {"seed": (0, (1 << 64) - 1), "stall": (0, 999), "latency": (0, 1_000_000), "baud": (1, 100_000_000)}
+KINDS = ("golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES&bandwidth=BYTES], serial://PATH[?baud=N] "
+         "or null:PRESET")
+OPTIONS: dict[str, set[str]] = {
+    "golden": set(), "null": set(), "sim": {"seed", "stall", "latency", "bandwidth"}, "serial": {"baud"},
+}
+LIMITS = {
+    "seed": (0, (1 << 64) - 1), "stall": (0, 999), "latency": (0, 1_000_000), "bandwidth": (0, 1024), "baud": (1, 100_000_000),
+}
 BAUD = 1_000_000  #: where the URI says nothing
 
 
@@ -19,8 +24,9 @@ def open_device(uri: str) -> Device:
     Parameters
     ----------
     uri : str
-        ``golden:PRESET``, the functional model; ``sim:PRESET?seed=1&stall=100&latency=20``, the Verilated
-        accelerator whose memory answers after ``latency`` cycles and stalls with ``stall`` per mille (default ``small``);
+        ``golden:PRESET``, the functional model; ``sim:PRESET?seed=1&stall=100&latency=20&bandwidth=4``, the Verilated
+        accelerator whose memory answers after ``latency`` cycles, moves ``bandwidth`` bytes a cycle and stalls with ``stall`` per
+        mille (default ``small``);
         ``serial:///dev/ttyUSB0?baud=3000000``, a board on a serial line; ``null:PRESET``, a machine that makes nothing, at once.
 
     Raises

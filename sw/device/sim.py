@@ -34,6 +34,8 @@ class SimDevice(Device):
         Per mille of cycles in which a handshake of the memory waits.
     latency : int
         Cycles from a burst's address to its first beat.
+    bandwidth : int
+        Bytes that the memory moves in a cycle at most, there and back together; 0: as many as the bus takes.
     memory_bytes : int
         Size of the memory; beyond it every access gets an error response.
 
@@ -45,7 +47,7 @@ class SimDevice(Device):
 
     slice = 20_000  #: cycles simulated between two looks at the clock
 
-    def __init__(self, path: Path, uri: str, seed: int = 1, stall: int = 0, latency: int = 20,
+    def __init__(self, path: Path, uri: str, seed: int = 1, stall: int = 0, latency: int = 20, bandwidth: int = 0,
                  memory_bytes: int = MEMORY_BYTES) -> None:
         self.uri = uri
         self.memory_bytes = memory_bytes
@@ -58,7 +60,7 @@ class SimDevice(Device):
             raise DeviceUnavailableError(f"{path} cannot be opened ({error}): build it again with '{build}'") from error
         u32, u64, handle, data = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p
         for name, result, arguments in (
-            ("create", handle, (u64, u64, u32, u32)), ("destroy", None, (handle,)),
+            ("create", handle, (u64, u64, u32, u32, u32)), ("destroy", None, (handle,)),
             ("write_memory", ctypes.c_int, (handle, u64, data, u64)), ("read_memory", ctypes.c_int, (handle, u64, data, u64)),
             ("write_register", ctypes.c_int, (handle, u32, u32)),
             ("read_register", ctypes.c_int, (handle, u32, ctypes.POINTER(u32))),
@@ -68,7 +70,7 @@ class SimDevice(Device):
             function = getattr(library, f"device_{name}")
             function.restype, function.argtypes = result, arguments
         self._library = library
-        self._handle: int | None = library.device_create(memory_bytes, seed, stall, latency)
+        self._handle: int | None = library.device_create(memory_bytes, seed, stall, latency, bandwidth)
 
     def close(self) -> None:
         """Free the simulation."""

@@ -1,9 +1,12 @@
 """The Verilated accelerator through the real driver: bit-exact under stalls, clear errors, and the next clip works."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from golden.integer import network
+from golden.integer.random_graph import random_graph
 from golden.integer.random_model import random_clip, random_model
 from golden.spec.config import SMALL
 from golden.spec.descriptor import BYTES
@@ -12,11 +15,13 @@ from golden.spec.registers import REGISTERS
 from sim.device.build import build
 from sw import bundle as bundles
 from sw.compiler import compile_model
+from sw.cycles import Memory, predict
 from sw.device.base import DeviceTimeoutError, RunError
 from sw.device.golden import GoldenDevice
 from sw.device.sim import SimDevice
 from sw.driver import Driver
 from sw.model_file import ModelFile
+from sw.support import UnsupportedError
 from sw.verify import compare
 
 TINY = Encoding(height=16, width=16, timesteps=4, frames=2, patch=4)
@@ -143,3 +148,39 @@ def test_memory_beyond_the_end(library, bundle, source, clip):
         driver.load(bundle)
         device.write_memory(device.memory_bytes - 4, b"1234")
         assert device.read_memory(device.memory_bytes - 4, 4) == b"1234" and works(driver, source, clip)
+
+
+@pytest.mark.parametrize(("latency", "bandwidth", "stall", "seed"), [
+    (20, 0, 0, 0), (200, 2, 100, 1), *(pytest.param(60, 3, 300, seed, marks=pytest.mark.slow) for seed in range(3, 12)),
+])
+def test_what_does_not_fit_spills(library, latency, bandwidth, stall, seed):
+    """Compiled for memories so small that hardly one place of each layer fits; those of ``small`` contain them."""
+    model, tensors = random_graph(seed, parts=6, neurons=False)
+    words, beats = 2048, 2048
+    while words >= 64:  # the smallest that the graph can do with
+        try:
+            compiled = compile_model(ModelFile(model, tensors), replace(SMALL, spike_words=words, u_beats=beats))
+        except UnsupportedError:
+            break
+        words, beats = words * 3 // 4, max(beats * 3 // 4, 64)
+    assert compiled.manifest.spill_bytes
+    clip = random_clip(model.encoding, np.random.default_rng(seed))
+    expected = network.run(model, tensors, clip)
+    with SimDevice(library, "sim:small", seed, stall, latency, bandwidth) as device:
+        driver = Driver(device)
+        driver.load(replace(compiled, manifest=replace(compiled.manifest, config=SMALL.digest)))
+        report = compare(compiled.manifest, driver.trace(clip).tensors, expected)
+        assert report.exact, report.text(f"seed {seed}")
+        assert np.array_equal(driver.run(clip).logits, expected["head"].reshape(-1))
+
+
+@pytest.mark.parametrize("memory", [Memory(20), Memory(60), Memory(200), Memory(20, 3), Memory(20, 2), Memory(200, 1)], ids=str)
+def test_memory_as_it_is_predicted(library, bundle, clip, memory):
+    """LOAD and STORE to a few cycles, the whole to some per cent."""
+    with SimDevice(library, "sim:small", latency=memory.latency, bandwidth=memory.bandwidth) as device:
+        driver = Driver(device)
+        driver.load(bundle)
+        found, expected = driver.run(clip), predict(bundle, SMALL, clip, memory)
+    for name in ("load", "store"):
+        assert found.layers[name].cycles == pytest.approx(expected.layers[name].cycles, rel=0.03, abs=40), name
+    assert found.cycles == pytest.approx(expected.cycles, rel=0.03)

@@ -19,7 +19,7 @@ from sim.speed.__main__ import hardware, main
 from sim.speed.cpu import cpu_name
 from sim.speed.measure import Run, WatchedDevice, WrongResultError, dense_macs, run_clip, traffic
 from sw.compiler import compile_model
-from sw.cycles import predict
+from sw.cycles import Memory, predict
 from sw.driver import Driver
 
 
@@ -52,9 +52,9 @@ def test_wrong_result(tiny, bundle, clip):
     with WatchedDevice(build(SMALL, Path("build/small")), "sim:small") as device:
         driver = Driver(device)
         driver.load(bundle)
-        run_clip(device, driver, bundle, SMALL, tiny, clip, 20)
+        run_clip(device, driver, bundle, SMALL, tiny, clip, Memory())
         with pytest.raises(WrongResultError, match="make verify"):
-            run_clip(device, driver, bundle, SMALL, other, clip, 20)
+            run_clip(device, driver, bundle, SMALL, other, clip, Memory())
 
 
 def test_events(bundle, tiny, clip):

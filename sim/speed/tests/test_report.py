@@ -23,8 +23,8 @@ LAYERS = (row("load", sops=0.0, results=0.0, macs=0), row("a"), row("b", bytes=4
 def report():
     return Report(
         command="make bench", preset="small", config="c" * 32, network="net", model="m" * 64, data="test clips of x", clips=2,
-        latency=20, peak=64, slots=4, axi_bytes=4, layers=LAYERS, clip=whole(LAYERS, 400.0, 399.0), host=(1e-3, 2e-3),
-        hardware=None, torch={"PyTorch": 1e-3}, cpu="a CPU", simulated=1e5)
+        latency=20, bandwidth=2, peak=64, slots=4, axi_bytes=4, layers=LAYERS, clip=whole(LAYERS, 400.0, 399.0),
+        host=(1e-3, 2e-3), hardware=None, torch={"PyTorch": 1e-3}, cpu="a CPU", simulated=1e5)
 
 
 def test_whole():

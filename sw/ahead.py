@@ -36,12 +36,15 @@ def load_ahead(config: Config, program: Program) -> None:
     time = [_least_cycles(config, opcode, d) for opcode, d in program]
     load = [_loading(config, d) for _, d in program]
     used = [region(config, opcode, d) for opcode, d in program]
+    computing = [i for i, (opcode, _) in enumerate(program) if opcode in (Opcode.LINEAR, Opcode.HAMMING)]
+    before = [max((x for x in computing if x < i), default=0) for i in range(len(program))]
+    behind = [min((x for x in computing if x > i), default=i) for i in range(len(program))]
     held: list[tuple[int, int, Region]] = []  # what loads early: from which descriptor to which, and where
     for user, (opcode, d) in enumerate(program):
-        wait = load[user] - time[user - 1]
+        wait = sum(load[before[user] + 1 : user + 1]) - time[before[user]] if user else 0
         if user < 2 or wait <= 0 or opcode != Opcode.LINEAR or d.get("lanewise") or _shared(program, used, user):
             continue
-        pieces = _pieces(config, program, user, wait, [time[i] - load[i + 1] for i in range(user - 1)])
+        pieces = _pieces(config, program, user, wait, [time[i] - sum(load[i + 1 : behind[i] + 1]) for i in range(user - 1)])
         row = None
         while pieces and row is None:
             first = pieces[-1][0]

@@ -134,6 +134,7 @@ class TimedDevice(GoldenDevice):
         self._ends["mover"] += moved
         return at + max(self.memory.latency, ON_THE_WAY) + moved
 
+
 def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY) -> Result:
     """Run a clip on the functional machine with predicted cycles, by layer and in all.
 

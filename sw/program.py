@@ -12,7 +12,6 @@ from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
 from sw.ahead import load_ahead
 from sw.allocation import Region, place
-from sw.bands import in_bands
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.fields import Pass, Place
 from sw.linear import head_parts
@@ -112,19 +111,10 @@ class ProgramBuilder:
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
                 self._keep(stage.layer)
-        self._hasten()
-        self._emit(Made(Opcode.END, {}, "end"))
-
-    def _hasten(self) -> None:
-        """The first layer begins with the first rows of the input, where it can, and long images load early."""
-        load, first = self._descriptors[:2]
-        if INPUT not in self.plan.outside and first.opcode == Opcode.LINEAR:
-            made = {x.opcode: x for x in (load, first)}
-            bands = in_bands(self.config, *((x.opcode, dict(x.fields)) for x in (load, first)))
-            self._descriptors[:2] = [replace(made[opcode], fields=fields) for opcode, fields in bands]
         program = [(x.opcode, dict(x.fields)) for x in self._descriptors]
         load_ahead(self.config, program)
-        self._descriptors = [replace(x, fields=fields) for x, (_, fields) in zip(self._descriptors, program, strict=True)]
+        self._descriptors = [replace(x, fields=d) for x, (_, d) in zip(self._descriptors, program, strict=True)]
+        self._emit(Made(Opcode.END, {}, "end"))
 
     def _keep(self, layer: Layer) -> None:
         """Store what a layer has made and what is still on chip only."""

@@ -1,9 +1,9 @@
 """Which tensors stay on chip, which go to external memory and come back in tiles, and how large these are.
 
-Where all fit, all stay. Else every tensor lies outside at first, and they are brought on chip one by one, first what saves most
-cycles for the memory and the time it takes, as long as the whole program becomes faster. What a stage of a layer
-(`sw.passes.Stage`) then has left is for its tiles: those that fit and take the least time, with one buffer or two for each tensor
-(`sw.cuts`). docs/decisions/008-spilling.md.
+Where all fit, all stay (but the input, where loading it beside the first layer is faster). Else every tensor lies outside at
+first, and they are brought on chip one by one, first what saves most cycles for the memory and the time it takes, as long as the
+whole program becomes faster. What a stage of a layer (`sw.passes.Stage`) then has left is for its tiles: those that fit and
+take the least time, with one buffer or two for each tensor (`sw.cuts`). docs/decisions/008-spilling.md.
 """
 
 from __future__ import annotations
@@ -115,8 +115,12 @@ class Planner:
         AllocationError
             If one output place of a layer is too much; the message names it, its tensors and their sizes.
         """
-        with suppress(AllocationError):
-            return self._place(frozenset())
+        possible = []
+        for some in (frozenset[str](), frozenset({INPUT})):
+            with suppress(AllocationError):
+                possible.append(self._place(some))
+        if possible:
+            return min(possible, key=lambda x: x.cycles)
         outside = self._choose()
         order = sorted(set(self.outer) - outside, key=self._weight)
         while True:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Module, Signal, Value, signed, unsigned
 from amaranth.lib import data
-from amaranth.lib.wiring import In, Out, Signature
+from amaranth.lib.wiring import In, Out, PureInterface, Signature
 
 from golden.spec.config import Config, clog2
 from golden.spec.descriptor import FIELDS
@@ -39,16 +39,28 @@ def counts_layout(config: Config) -> data.StructLayout:
 
 
 class SpikeRead(Signature):
-    """Read port of the spike banks, as seen by the reader: one address for all banks; data one cycle after ``en``,
-    held until the next ``en``.
+    """Read port of the spike banks, as seen by the reader: an address for each of the ``taps`` memories that banks are made of,
+    the same in all banks; data by memory and core one cycle after ``en``, held until the next ``en``.
+
+    Word a of a bank is word ``a // taps`` of memory ``a mod taps``.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__({
             "en": Out(1),
-            "addr": Out(clog2(config.spike_words)),
-            "data": In(data.ArrayLayout(config.word, config.cores)),
+            "addr": Out(data.ArrayLayout(clog2(config.spike_words // config.taps), config.taps)),
+            "data": In(data.ArrayLayout(data.ArrayLayout(config.word, config.cores), config.taps)),
         })
+
+
+def read_word(m: Module, read: PureInterface, address: Value) -> data.View:
+    """Words by core, a cycle after ``en``, of a reader that wants the one at ``address`` of each bank."""
+    taps = read.addr.shape().length
+    memory = Signal(clog2(taps))
+    m.d.comb += [own.eq(address >> clog2(taps)) for own in read.addr]
+    with m.If(read.en):
+        m.d.sync += memory.eq(address)
+    return read.data[memory]
 
 
 class SpikeWrite(Signature):
@@ -79,11 +91,12 @@ class MemoryWrite(Signature):
 
 
 class WeightWrite(Signature):
-    """Write port of the weight banks, as seen by the writer: one row of one bank."""
+    """Write port of the weight banks, as seen by the writer: one row of one bank, or with ``every`` of each bank."""
 
     def __init__(self, config: Config) -> None:
         super().__init__({
             "en": Out(1),
+            "every": Out(1),
             "bank": Out(clog2(config.issue)),
             "row": Out(clog2(config.weight_rows)),
             "data": Out(config.row_bits),
@@ -134,6 +147,6 @@ def param_write(config: Config) -> MemoryWrite:
 
 __all__ = [
     "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "counts_layout",
-    "descriptor_layout", "hamming_waits", "lasts", "mover_waits", "param_read", "param_write", "parameter_layout", "u_read",
-    "u_write",
+    "descriptor_layout", "hamming_waits", "lasts", "mover_waits", "param_read", "param_write", "parameter_layout",
+    "read_word", "u_read", "u_write",
 ]

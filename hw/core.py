@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from itertools import pairwise
-from operator import or_
 from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -62,8 +60,7 @@ class Core(wiring.Component):
     -----
     lanewise : Signal(), in
     entries : Array of stream of entry_layout, in
-        One per slot, always ready: the sender looks at ``room``. In lanewise mode one slot at most has ``bits`` in a cycle, and
-        those without an entry have none beside one that has.
+        One per slot, always ready: the sender looks at ``room``. In lanewise mode only the first ``taps`` have any ``bits``.
     room : Signal(), out
         Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
     weights : WeightRead, out
@@ -112,13 +109,13 @@ class Core(wiring.Component):
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
             added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], states)
-        # Of the lanes of an entry there is one count, not one for each slot: it is large.
-        gates = Signal(c.lanes)
-        with m.If(Cat(x.valid for x in self.entries).any()):
-            m.d.sync += gates.eq(reduce(or_, (x.payload.bits[:c.lanes] for x in self.entries)))
-        with m.Else():
-            m.d.sync += gates.eq(0)
-        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(gates), sum(added))), self.states.eq(states)]
+        # The lanes of an entry are counted as it comes, of the slots that lanewise taps come to: the count is large.
+        gates = [Signal(c.lanes, name=f"gates{i}") for i in range(c.taps)]
+        for counted, entry in zip(gates, self.entries, strict=False):
+            m.d.sync += counted.eq(entry.payload.bits[:c.lanes])
+            with m.If(~entry.valid):
+                m.d.sync += counted.eq(0)
+        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(Cat(gates)), sum(added))), self.states.eq(states)]
         return m
 
     def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value,

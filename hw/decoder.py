@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from hw.walker import entry_layout
+from hw.walker import entry_layout, has_bits
 
 
 class Pass(NamedTuple):
@@ -111,7 +111,8 @@ class Decoder(wiring.Component):
             m.d.sync += [rows.eq(rows & (rows - 1)), some.eq(~single & ~self.lanewise), single.eq(~left.three)]
         with m.If(self.entries.ready):
             m.d.sync += [
-                full.eq(self.entries.valid), entry.eq(self.entries.payload), some.eq(self.entries.payload.bits.any()),
+                full.eq(self.entries.valid), entry.eq(self.entries.payload),
+                some.eq(has_bits(c, self.entries.payload, self.lanewise)),
                 single.eq(~_count(self.entries.payload.bits[:c.rows_per_word]).two),
             ]
         return m

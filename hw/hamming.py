@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.adder import Adder
-from hw.bus import SpikeRead, Unit, WeightWrite, hamming_waits, param_read, param_write
+from hw.bus import SpikeRead, Unit, WeightWrite, hamming_waits, param_read, param_write, read_word
 from hw.mux_adder import MuxAdder
 from hw.near import near
 
@@ -60,7 +60,7 @@ class Hamming(wiring.Component):
 
         k = Signal(data.ArrayLayout(c.word, c.ham_tokens))
         v = Signal(data.ArrayLayout(c.word, c.ham_tokens))
-        addr, token_addr = Signal(len(self.read.addr)), Signal(len(self.read.addr))
+        addr, token_addr = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
         load = Signal(range(max(c.ham_tokens // c.cores, 2)))
         remaining = Signal(24)  # tokens per bank not loaded yet
         loads = c.ham_tokens // c.cores
@@ -76,12 +76,13 @@ class Hamming(wiring.Component):
         loading_k, loading_v, arrived_k, arrived_v, inside = (
             Signal(name=n) for n in ("loading_k", "loading_v", "arrived_k", "arrived_v", "inside"))
         counted = Signal(c.cores)  # whose word arrives is one of a token
-        m.d.comb += [self.read.addr.eq(addr), self.read.en.eq(loading_k | loading_v), inside.eq(remaining > load)]
+        m.d.comb += [self.read.en.eq(loading_k | loading_v), inside.eq(remaining > load)]
+        words = read_word(m, self.read, addr)
         m.d.sync += [arrived_k.eq(loading_k), arrived_v.eq(loading_v),
                      counted.eq(d.bank_mask & inside.replicate(c.cores))]
         fresh = Signal(data.ArrayLayout(c.word, c.cores))
         for i in range(c.cores):
-            m.d.comb += fresh[i].eq(self.read.data[i] & counted[i].replicate(c.word))
+            m.d.comb += fresh[i].eq(words[i] & counted[i].replicate(c.word))
         with m.If(arrived_k):
             m.d.sync += k.eq(Cat(k, fresh)[c.cores * c.word:])
         with m.If(arrived_v):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,14 +22,21 @@ class Load:
     """A descriptor, and what is loaded for it (twins only)."""
 
     descriptor: dict[str, int]
-    rows: list[tuple[int, int, int]]  #: bank, row, data
+    rows: list[tuple[int, int, int, int]]  #: every, bank, row, data
     params: list[tuple[int, int]]  #: address, data
+    late: list[tuple[int, int, int, int]]  #: rows that come after its start, for later ones
+
+
+def rows_until(loads: Sequence[Load]) -> list[tuple[int, int, int, int]]:
+    """All weight rows that have come when the last of these descriptors starts (twins only)."""
+    return [row for load in loads[:-1] for row in (*load.rows, *load.late)] + (loads[-1].rows if loads else [])
 
 
 class Loader(wiring.Component):
     """Reads descriptor after descriptor, checks it, loads what it needs and offers it; at most one ahead of the executor.
 
-    Weights and parameters wait until nobody reads any, unless the descriptor says ``prefetch``. An illegal descriptor is
+    Weights and parameters wait until nobody reads any, unless the descriptor says ``prefetch``. When the executor has taken a
+    LINEAR or HAMMING descriptor, its ``count`` weight rows for later ones come before all else. An illegal descriptor is
     reported when those before it have been executed and recorded. It stops after END.
     Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
     a parameter beat reaches its memory 2 cycles after its last beat, a weight row later, see `WeightBanks`.
@@ -109,6 +116,7 @@ class Loader(wiring.Component):
         wide_bits, short_bits = max(c.row_bits, c.param_beat_bits), min(c.row_bits, c.param_beat_bits)
         m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
         loading, params = Signal(), Signal()  # an image is on its way; it is the parameters'
+        late, every = Signal(), Signal()  # it is for later descriptors; its rows go to each bank
         left = Signal(20)  # rows or beats of the image that are not written
         bank, row = Signal.like(self.weight_write.bank), Signal.like(self.weight_write.row)
         item_here, stuck = Signal(), Signal()
@@ -121,20 +129,28 @@ class Loader(wiring.Component):
         with m.If(~stuck):
             m.d.sync += [
                 self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
-                self.weight_write.data.eq(widen.wide.payload[:c.row_bits]), self.param_write.en.eq(item_here & params),
-                self.param_write.addr.eq(row), self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
+                self.weight_write.every.eq(every), self.weight_write.data.eq(widen.wide.payload[:c.row_bits]),
+                self.param_write.en.eq(item_here & params), self.param_write.addr.eq(row),
+                self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
             ]
         with m.If(item_here):
             m.d.sync += [left.eq(left - 1), bank.eq(bank + 1), row.eq(row + 1)]
-            with m.If(~params & (bank != c.issue - 1)):
+            with m.If(~params & ~every & (bank != c.issue - 1)):
                 m.d.sync += row.eq(row)
 
         here = Signal(32)  # the descriptor's address
-        has_image, may_load = Signal(), Signal()
+        has_image, may_load, has_late, rows = Signal(), Signal(), Signal(), Signal(20)
         m.d.comb += [
             has_image.eq((d.weight_rows != 0) | (d.param_beats != 0)),
-            may_load.eq(d.prefetch | self.idle),
+            may_load.eq(d.prefetch | self.idle), every.eq(d.lanewise & ~late),
+            has_late.eq(((d.opcode == int(Opcode.LINEAR)) | (d.opcode == int(Opcode.HAMMING))) & (d.count != 0)),
+            rows.eq(Mux(late, d.count, d.weight_rows)),
         ]
+
+        def go_on() -> None:
+            m.d.sync += [here.eq(here + BYTES), self.layer.eq(self.layer + 1)]
+            m.next = "NEXT"
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [here.eq(self.segment + self.program), self.layer.eq(0)]
@@ -165,16 +181,19 @@ class Loader(wiring.Component):
                     m.next = "WEIGHTS"
             with m.State("WEIGHTS"):
                 m.d.sync += [
-                    params.eq(0), left.eq(d.weight_rows), bank.eq(0), row.eq(d.weight_base),
-                    self.jobs.payload.addr.eq(self.segment + d.weight_addr), self.jobs.valid.eq(d.weight_rows != 0),
-                    self.jobs.payload.beats.eq(d.weight_rows << clog2(c.row_bits // c.axi_bits)),
+                    params.eq(0), left.eq(rows), bank.eq(0), row.eq(Mux(late, d.base, d.weight_base)),
+                    self.jobs.payload.addr.eq(self.segment + Mux(late, d.offset, d.weight_addr)), self.jobs.valid.eq(rows != 0),
+                    self.jobs.payload.beats.eq(rows << clog2(c.row_bits // c.axi_bits)),
                 ]
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += loading.eq(1)
                 with m.If((left == 0) & ~self.jobs.valid & ~stuck):
                     m.next = "PARAMS"
-                    with m.If(params):
+                    with m.If(late):
+                        m.d.sync += late.eq(0)
+                        go_on()
+                    with m.Elif(params):
                         m.next = "OFFER"
             with m.State("PARAMS"):
                 m.d.sync += [
@@ -186,10 +205,13 @@ class Loader(wiring.Component):
             with m.State("OFFER"):
                 m.d.comb += self.descriptors.valid.eq(1)
                 with m.If(self.descriptors.ready):
-                    m.d.sync += [here.eq(here + BYTES), self.layer.eq(self.layer + 1)]
-                    m.next = "NEXT"
-                    with m.If(d.opcode == int(Opcode.END)):
+                    with m.If(has_late):
+                        m.d.sync += late.eq(1)
+                        m.next = "WEIGHTS"
+                    with m.Elif(d.opcode == int(Opcode.END)):
                         m.next = "IDLE"
+                    with m.Else():
+                        go_on()
         with m.If(self.jobs.valid & self.jobs.ready):
             m.d.sync += self.jobs.valid.eq(0)
         return m
@@ -212,6 +234,9 @@ class Loader(wiring.Component):
                 return loads, False
             rows = image(d["weight_addr"], d["weight_rows"], c.row_bits)
             params = image(d["param_addr"], d["param_beats"], c.param_beat_bits)
-            loads.append(Load(d, [(i % c.issue, d["weight_base"] + i // c.issue, row) for i, row in enumerate(rows)],
-                              [(d["param_base"] + i, beat) for i, beat in enumerate(params)]))
+            late = image(d["offset"], d["count"] if d["opcode"] in (Opcode.LINEAR, Opcode.HAMMING) else 0, c.row_bits)
+            apart = 1 if d["lanewise"] else c.issue
+            loads.append(Load(d, [(d["lanewise"], i % c.issue, d["weight_base"] + i // apart, row) for i, row in enumerate(rows)],
+                              [(d["param_base"] + i, beat) for i, beat in enumerate(params)],
+                              [(0, i % c.issue, d["base"] + i // c.issue, row) for i, row in enumerate(late)]))
         return loads, True

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from golden.spec.descriptor import Opcode
-from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, u_read, u_write
+from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, read_word, u_read, u_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
 from hw.queue import Queue
@@ -105,14 +105,15 @@ class Mover(wiring.Component):
         # words in a queue; these are asked for while there is room, so that one goes each cycle.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
-        here_bank, spikes, beat = Signal.like(bank), Signal.like(self.spike_read.data), Signal.like(self.u_read.data)
+        words = read_word(m, self.spike_read, addr)
+        here_bank, spikes, beat = Signal.like(bank), Signal(c.cores * c.word), Signal.like(self.u_read.data)
         m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
         coming_bank, room, taken = Signal.like(bank), Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
         m.d.comb += [
             fetch.eq(storing & more & Mux(d.space, ~coming & ~here & ~self.waits.u_read, (room != 0) & ~self.waits.spike_read)),
-            self.spike_read.en.eq(fetch & ~d.space), self.spike_read.addr.eq(addr),
+            self.spike_read.en.eq(fetch & ~d.space),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
-            spike.eq(spikes.as_value().word_select(here_bank, c.word)),
+            spike.eq(spikes.word_select(here_bank, c.word)),
             waiting.w_data.eq(spike), waiting.w_en.eq(here & ~d.space), waiting.r_en.eq(narrow.wide.ready & ~d.space),
             taken.eq(waiting.r_rdy & waiting.r_en), narrow.short.eq(short),
             narrow.wide.valid.eq(Mux(d.space, here, waiting.r_rdy)), narrow.wide.payload.eq(Mux(d.space, beat, waiting.r_data)),
@@ -123,9 +124,7 @@ class Mover(wiring.Component):
         with m.If(narrow.wide.ready | ~d.space):
             m.d.sync += here.eq(0)
         with m.If(coming):
-            m.d.sync += [
-                here.eq(1), here_bank.eq(coming_bank), spikes.eq(self.spike_read.data), beat.eq(self.u_read.data),
-            ]
+            m.d.sync += [here.eq(1), here_bank.eq(coming_bank), spikes.eq(words), beat.eq(self.u_read.data)]
 
         # Jobs: a LOAD is one, a STORE as many as it takes.
         beats = self.read_jobs.payload.beats  # not stored yet

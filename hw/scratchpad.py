@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
-from golden.spec.config import Config
+from golden.spec.config import Config, clog2
 from hw.bus import SpikeRead, SpikeWrite, u_read, u_write
 
 
 class Scratchpad(wiring.Component):
-    """The tensors on chip: one spike bank per core, and the residual stream.
+    """The tensors on chip: one spike bank per core, of ``taps`` memories, and the residual stream.
 
     Reads take one cycle; a word written in one cycle is read from the next one on.
 
@@ -34,13 +36,16 @@ class Scratchpad(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        for core in range(c.cores):
-            m.submodules[f"bank{core}"] = bank = Memory(shape=c.word, depth=c.spike_words, init=[])
-            write = bank.write_port(granularity=c.neuron_lanes)
-            read = bank.read_port()
+        low = clog2(c.taps)
+        for core, i in product(range(c.cores), range(c.taps)):
+            m.submodules[f"bank{core}_{i}"] = memory = Memory(shape=c.word, depth=c.spike_words // c.taps, init=[])
+            write = memory.write_port(granularity=c.neuron_lanes)
+            read = memory.read_port()
+            address, mask = self.write.addr[core], self.write.mask[core]
             m.d.comb += [
-                write.addr.eq(self.write.addr[core]), write.data.eq(self.write.data[core]), write.en.eq(self.write.mask[core]),
-                read.addr.eq(self.read.addr), read.en.eq(self.read.en), self.read.data[core].eq(read.data),
+                write.addr.eq(address >> low), write.data.eq(self.write.data[core]),
+                write.en.eq(mask & (address[:low] == i).replicate(len(mask))),
+                read.addr.eq(self.read.addr[i]), read.en.eq(self.read.en), self.read.data[i][core].eq(read.data),
             ]
         m.submodules.residual = residual = Memory(shape=c.u_beat_bits, depth=c.u_beats, init=[])
         u_write_port, u_read_port = residual.write_port(), residual.read_port()

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import product
+from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
 from hw.bus import SpikeRead, descriptor_layout, lasts
+from hw.taps import Taps
 
 
 def entry_layout(config: Config) -> data.StructLayout:
     """One queue entry: the set bits of one slot's share of a word, and what follows it.
 
     ``row``: weight row of bit 0 (broadcast) or of the tap (lanewise). ``bits``: bit i selects row ``row + i``
-    (broadcast) or gates lane i (lanewise). ``top``: the weight slice is the signed one. ``last``: the sums are handed over;
-    what they add to is then shifted left by ``shift``, or, with ``end``, complete.
+    (broadcast; those beyond a share say nothing) or gates lane i (lanewise). ``top``: the weight slice is the signed one.
+    ``last``: the sums are handed over; what they add to is then shifted left by ``shift``, or, with ``end``, complete.
     """
     return data.StructLayout({
         "row": clog2(config.weight_rows), "bits": max(config.rows_per_word, config.lanes),
         "top": 1, "last": 1, "shift": 3, "end": 1,
     })
+
+
+def has_bits(config: Config, entry: data.View, lanewise: Value) -> Value:
+    """Whether an entry has a row to add."""
+    return entry.bits[:config.rows_per_word].any() | (lanewise & entry.bits[config.rows_per_word:].any())
 
 
 class Walker(wiring.Component):
@@ -32,10 +40,12 @@ class Walker(wiring.Component):
     All cores work on the same position, lane group, pass and tap, each in its own time step, so one walker serves them
     all: it reads the same address of every bank and hands each core its own word. It fetches one word per core and
     cycle, and takes one more cycle at the end of each pass and of each position (more where the passes are so short that the
-    search for the next one takes longer). Tap n gives bit b of a word to slot (b + n) mod issue, so that a channel that is
-    busy in a whole neighbourhood burdens no one slot. A share without a set bit is not queued, except where sums are
-    handed over: at the end of a pass, and within it after each ``pass_words`` fetches (256 where that is 0). The walker looks
-    at no entry's ``ready``: it pauses while ``room`` is low, and after that at most ``IN_FLIGHT`` more entries follow.
+    search for the next one takes longer). Broadcast, tap n gives bit b of a word to slot (b + n) mod issue, so that a channel
+    that is busy in a whole neighbourhood burdens no one slot. Lanewise, memory i of a spike bank feeds slot i, whichever tap it
+    reads, and ``taps`` taps are fetched at once where they lie in different memories (see `Taps`). A share without a set bit is
+    not queued, except where sums are handed over: at the end of a pass, and within it after each ``pass_words`` fetches (256
+    where that is 0). The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that at most
+    ``IN_FLIGHT`` more entries follow.
 
     Ports
     -----
@@ -88,8 +98,7 @@ class Walker(wiring.Component):
         iy0, iy, ix0, ix = (Signal(signed(14), name=name) for name in ("iy0", "iy", "ix0", "ix"))
         at_oy, at_ox, at_step, at_ky, at_kx, addr = (
             Signal(addr_bits, name=name) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
-        index_bits = row_bits + clog2(c.issue)  # lanewise counts rows of all banks, broadcast words
-        group_row, slice_row, row = Signal(index_bits), Signal(index_bits), Signal(index_bits)
+        group_row, slice_row, row = Signal(row_bits), Signal(row_bits), Signal(row_bits)  # lanewise rows, broadcast words
         turn = Signal(clog2(c.issue))  # by so many slots are the shares of a tap rotated
         fetches = Signal(8)  # since sums were handed over
 
@@ -102,14 +111,22 @@ class Walker(wiring.Component):
         m.d.comb += [top_exponent.eq(((d.slices - 1) << 2) + d.planes - 1), plane.eq(next_exponent - (next_slice << 2))]
         candidate = Signal()
         m.d.comb += candidate.eq(((next_slice << 2) <= next_exponent) & (plane < d.planes))
-        next_plane_offset, next_slice_offset = Signal(addr_bits), Signal(index_bits)
+        next_plane_offset, next_slice_offset = Signal(addr_bits), Signal(row_bits)
+        plane_offset = sum(Mux(plane[i], d.plane_stride << i, 0) for i in range(4))
+        several = Signal()  # taps are fetched together
+        if c.taps > 1:
+            m.submodules.taps = taps = Taps(c)
+            next_offsets = Signal(taps.offsets.shape())
+            m.d.comb += [taps.descriptor.eq(d), taps.ix0.eq(ix0), taps.iy0.eq(iy0), several.eq(taps.several)]
         with m.If(~found):
             with m.If(candidate):
                 m.d.sync += [
                     found.eq(1),
-                    next_plane_offset.eq(sum(Mux(plane[i], d.plane_stride << i, 0) for i in range(4))),
+                    next_plane_offset.eq(plane_offset),
                     next_slice_offset.eq(sum(Mux(next_slice[i], d.slice_words << i, 0) for i in range(2))),
                 ]
+                if c.taps > 1:
+                    m.d.sync += [mine.eq(offset + plane_offset) for mine, offset in zip(next_offsets, taps.offsets, strict=True)]
             with m.Elif(next_slice == (d.slices - 1)[:2]):
                 m.d.sync += [next_slice.eq(0), next_exponent.eq(next_exponent - 1), next_shift.eq(next_shift + 1)]
             with m.Else():
@@ -127,14 +144,23 @@ class Walker(wiring.Component):
         final_pass = Signal()
         m.d.comb += [first_word.eq(word == 0), final_pass.eq(exponent == 0)]
         last, hand_over = Signal(), Signal()
-        m.d.comb += [last.eq(last_word & last_kx & last_ky), hand_over.eq(last | (fetches == ends["pass_words"]))]
+        alone = last_word & last_kx & last_ky
+        m.d.comb += [
+            last.eq(Mux(several, taps.last, alone) if c.taps > 1 else alone),
+            hand_over.eq(last | (fetches == ends["pass_words"])),
+        ]
         lane_group = Signal(8)
         group_words = Signal(8)  # lanewise: the word of the lane group
         m.d.comb += [lane_group.eq(d.first_group + group), group_words.eq(Mux(d.lanewise, lane_group >> sub_groups, 0))]
 
+        if c.taps > 1:
+            m.d.comb += [at.eq(at_step + offset + group_words) for at, offset in zip(taps.at, next_offsets, strict=True)]
+
         def begin_pass(base: object, start_row: object) -> list:
             """Point the inner loops at the first tap of the pass that was found."""
-            at, at_row = Signal(addr_bits), Signal(index_bits)
+            at, at_row = Signal(addr_bits), Signal(row_bits)
+            if c.taps > 1:
+                m.d.comb += taps.begin.eq(1)
             m.d.comb += [at.eq(base + next_plane_offset + group_words), at_row.eq(start_row + next_slice_offset)]
             return [
                 exponent.eq(next_exponent), slice_.eq(next_slice),
@@ -173,9 +199,11 @@ class Walker(wiring.Component):
                     issue.eq(self.room & (~last | found | final_pass)),  # else the last word says the shift
                     self.fetched.eq(issue),
                 ]
+                if c.taps > 1:
+                    m.d.comb += taps.advance.eq(issue)
                 with m.If(issue):
-                    m.d.sync += [word.eq(word + 1), last_word.eq(word + 1 == ends["words"]), addr.eq(addr + 1), row.eq(row + 1),
-                                 fetches.eq(Mux(hand_over, 0, fetches + 1))]
+                    m.d.sync += [word.eq(word + 1), last_word.eq(word + 1 == ends["words"]), addr.eq(addr + 1),
+                                 row.eq(row + Mux(several, c.taps, 1)), fetches.eq(Mux(hand_over, 0, fetches + 1))]
                     with m.If(last_word):
                         m.d.sync += [word.eq(0), last_word.eq(only["words"]), kx.eq(kx + 1),
                                      last_kx.eq(kx + 1 == ends["kernel_w"]), ix.eq(ix + 1), at_kx.eq(at_kx + d.x_stride),
@@ -212,65 +240,66 @@ class Walker(wiring.Component):
                     with m.If(oy == ends["out_h"]):
                         m.next = "IDLE"
 
-        # Stage 1: the address is at the banks.
+        # Stage 1: the addresses are at the banks.
+        low = clog2(c.taps)
         tag = data.StructLayout({
-            "valid": 1, "inside": 1, "row": index_bits, "first_word": 1, "last_word": 1, "sub": max(sub_groups, 1),
-            "turn": clog2(c.issue), "top": 1, "last": 1, "shift": 3, "end": 1,
+            "valid": 1, "inside": c.taps, "nth": data.ArrayLayout(unsigned(low), c.taps), "row": row_bits, "first_word": 1,
+            "last_word": 1, "sub": max(sub_groups, 1), "turn": clog2(c.issue), "top": 1, "last": 1, "shift": 3, "end": 1,
         })
         tag1, tag2 = Signal(tag), Signal(tag)
         m.d.sync += [
             tag1.valid.eq(issue),
-            tag1.inside.eq((iy >= 0) & (iy < d.in_h) & (ix >= 0) & (ix < d.in_w)),
             tag1.row.eq(row), tag1.first_word.eq(first_word), tag1.last_word.eq(last_word), tag1.sub.eq(lane_group),
             tag1.turn.eq(turn), tag1.top.eq(slice_ == (d.slices - 1)[:2]), tag1.last.eq(hand_over),
             tag1.shift.eq(Mux(last & ~final_pass, next_shift, 0)), tag1.end.eq(last & final_pass),
         ]
-        read_addr = Signal(addr_bits)
-        m.d.sync += read_addr.eq(addr)
-        m.d.comb += [self.read.addr.eq(read_addr), self.read.en.eq(tag1.valid)]
+        inside = Signal()
+        m.d.comb += [inside.eq((iy.as_unsigned() < d.in_h) & (ix.as_unsigned() < d.in_w)), self.read.en.eq(tag1.valid)]
+        for i, read_addr in enumerate(self.read.addr):
+            m.d.sync += [read_addr.eq(addr >> low), tag1.inside[i].eq(inside & (addr[:low] == i))]
+            if c.taps > 1:
+                with m.If(several):
+                    m.d.sync += [read_addr.eq(taps.places[i].addr), tag1.inside[i].eq(taps.places[i].inside)]
+                m.d.sync += tag1.nth[i].eq(Mux(several, taps.places[i].nth, 0))
 
-        # Stage 2: the words are there; memory is slow, so they only go to a register.
+        # Stage 2: the words are there; memory is slow, so they only go to registers: 0 where none was read.
         m.d.sync += tag2.eq(tag1)
         rows = clog2(c.rows_per_word)
         base_row = Signal(row_bits)
-        m.d.sync += base_row.eq(
-            d.weight_base + Mux(d.lanewise, tag1.row >> clog2(c.issue), (tag1.row << rows)[:row_bits]))
+        m.d.sync += base_row.eq(d.weight_base + Mux(d.lanewise, tag1.row, (tag1.row << rows)[:row_bits]))
         fetched_words = Signal.like(self.read.data)
-        m.d.sync += fetched_words.eq(self.read.data)
+        for i, words in enumerate(fetched_words):
+            m.d.sync += words.eq(self.read.data[i])
+            with m.If(~tag2.inside[i]):
+                m.d.sync += words.eq(0)
 
         # Stage 3: the entries.
-        tag3, entry_row = Signal(tag), Signal(row_bits)
-        m.d.sync += [tag3.eq(tag2), entry_row.eq(base_row)]
-        slot = tag3.row[:clog2(c.issue)]
+        tag3, entry_rows = Signal(tag), Signal(data.ArrayLayout(row_bits, c.taps))
+        m.d.sync += [tag3.eq(tag2), *(row.eq(base_row + nth) for row, nth in zip(entry_rows, tag2.nth, strict=True))]
         keep = Signal(c.word)
         ones = Const((1 << c.word) - 1, c.word)
         m.d.sync += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)
-                            & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones)
-                            & tag2.inside.replicate(c.word))
+                            & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones))
         for core in range(c.cores):
-            word_ = fetched_words[core]
+            words = [fetched_words[i][core] for i in range(c.taps)]
+            gates = [x.word_select(tag3.sub[:sub_groups], c.lanes) if sub_groups else x for x in words]
             kept = Signal(c.word, name=f"kept{core}")
-            gate = Signal(c.lanes, name=f"gate{core}")
-            m.d.comb += [
-                kept.eq(word_ & keep),
-                gate.eq((word_.word_select(tag3.sub[:sub_groups], c.lanes) if sub_groups else word_)
-                        & tag3.inside.replicate(c.lanes)),
-            ]
+            m.d.comb += kept.eq(reduce(or_, words) & keep)
             shares = [Cat(kept[b] for b in range(i, c.word, c.issue)) for i in range(c.issue)]
             for i in range(c.issue):
                 entry = self.entries[core][i]
                 bits = Signal(entry.p.bits.shape(), name=f"bits{core}_{i}")
-                with m.If(d.lanewise):
-                    m.d.comb += bits.eq(Mux(slot == i, gate, 0))
-                with m.Else():
+                m.d.comb += bits.eq(gates[i] if i < c.taps else 0)
+                with m.If(~d.lanewise):
                     with m.Switch(tag3.turn):
                         for turned in range(c.issue):
                             with m.Case(turned):
-                                m.d.comb += bits.eq(shares[(i - turned) % c.issue])
+                                m.d.comb += bits[:c.rows_per_word].eq(shares[(i - turned) % c.issue])
                 m.d.comb += [
-                    entry.p.row.eq(entry_row), entry.p.bits.eq(bits), entry.p.top.eq(tag3.top), entry.p.last.eq(tag3.last),
+                    entry.p.row.eq(entry_rows[i if i < c.taps else 0]), entry.p.bits.eq(bits),
+                    entry.p.top.eq(tag3.top), entry.p.last.eq(tag3.last),
                     entry.p.shift.eq(tag3.shift), entry.p.end.eq(tag3.end),
-                    entry.valid.eq(tag3.valid & (tag3.last | bits.any())),
+                    entry.valid.eq(tag3.valid & (tag3.last | has_bits(c, entry.p, d.lanewise))),
                 ]
         return m
 
@@ -281,37 +310,43 @@ class Walker(wiring.Component):
         entries: list[list[list[dict[str, int]]]] = [[[] for _ in range(c.issue)] for _ in range(c.cores)]
         passes = [(e, s) for e in range(4 * (d["slices"] - 1) + d["planes"] - 1, -1, -1)
                   for s in range(d["slices"]) if 0 <= e - 4 * s < d["planes"]]
-        taps = [(ky, kx) for ky in range(d["kernel_h"]) for kx in range(d["kernel_w"])]
+        fetches = [(taps, word) for taps in Taps.model(c, d) for word in range(d["words"])]
         loops = product(range(d["out_h"]), range(d["out_w"]), range(d["groups"]), range(d["steps"]), range(len(passes)),
-                        range(len(taps)), range(d["words"]))
-        for oy, ox, group, step, number, tap, word in loops:
-            (exponent, slice_), (ky, kx) = passes[number], taps[tap]
-            iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
-            inside = 0 <= iy < d["in_h"] and 0 <= ix < d["in_w"]
+                        range(len(fetches)))
+        for oy, ox, group, step, number, fetch in loops:
+            (exponent, slice_), (taps, word) = passes[number], fetches[fetch]
             lane_group = d["first_group"] + group
-            addr = (d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
-                    + step * d["step_stride"] + (exponent - 4 * slice_) * d["plane_stride"] + word)
+            start = (d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + step * d["step_stride"]
+                     + (exponent - 4 * slice_) * d["plane_stride"] + word)
             if d["lanewise"]:
-                addr += lane_group * c.lanes // c.word
-            index = (group * d["slices"] + slice_) * d["slice_words"] + (0 if d["shared_taps"] else tap * d["words"]) + word
-            row = d["weight_base"] + (index // c.issue if d["lanewise"] else index * c.rows_per_word)
-            last = tap == len(taps) - 1 and word == d["words"] - 1
-            hand_over = last or (tap * d["words"] + word) % (d["pass_words"] or 256) == (d["pass_words"] or 256) - 1
+                start += lane_group * c.lanes // c.word
+            first_row = (group * d["slices"] + slice_) * d["slice_words"]
+            last = fetch == len(fetches) - 1
+            hand_over = last or fetch % (d["pass_words"] or 256) == (d["pass_words"] or 256) - 1
             end = last and number == len(passes) - 1
-            follow = {"row": row, "top": int(slice_ == d["slices"] - 1), "last": int(hand_over), "end": int(end),
+            follow = {"top": int(slice_ == d["slices"] - 1), "last": int(hand_over), "end": int(end),
                       "shift": exponent - passes[number + 1][0] if last and not end else 0}
             mask = ones if word else ones << d["mask_low"] & ones
             if word == d["words"] - 1:
                 mask &= ones >> (c.word - 1 - d["mask_high"])
-            for core, bank in enumerate(banks):
-                bits = bank[addr] if inside else 0
-                for slot in range(c.issue):
+            for bank, slots in zip(banks, entries, strict=True):
+                shares = [0] * c.issue
+                found = [0] * c.issue
+                for tap in taps:
+                    ky, kx = divmod(tap, d["kernel_w"])
+                    iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
+                    addr = start + ky * d["y_stride"] + kx * d["x_stride"]
+                    bits = bank[addr] if 0 <= iy < d["in_h"] and 0 <= ix < d["in_w"] else 0
+                    row = first_row + (0 if d["shared_taps"] else tap * d["words"]) + word
                     if d["lanewise"]:
-                        gate = bits >> (lane_group * c.lanes % c.word) & ((1 << c.lanes) - 1)
-                        share = gate if index % c.issue == slot else 0
-                    else:
+                        shares[addr % c.taps] = bits >> (lane_group * c.lanes % c.word) & ((1 << c.lanes) - 1)
+                        found[addr % c.taps] = d["weight_base"] + row
+                        continue
+                    for slot in range(c.issue):
                         first = (slot - (0 if d["shared_taps"] else tap)) % c.issue
-                        share = sum(((bits & mask) >> b & 1) << i for i, b in enumerate(range(first, c.word, c.issue)))
+                        shares[slot] = sum(((bits & mask) >> b & 1) << i for i, b in enumerate(range(first, c.word, c.issue)))
+                        found[slot] = d["weight_base"] + row * c.rows_per_word
+                for queue, share, row in zip(slots, shares, found, strict=True):
                     if share or hand_over:
-                        entries[core][slot].append({**follow, "bits": share})
+                        queue.append({**follow, "row": row if share else 0, "bits": share})
         return entries

@@ -55,7 +55,7 @@ class WeightBanks(wiring.Component):
         for slot in range(c.issue):
             comes = Signal(name=f"comes{slot}")
             row, word = Signal.like(self.write.row, name=f"row{slot}"), Signal.like(self.write.data, name=f"word{slot}")
-            m.d.sync += comes.eq(self.write.en & (self.write.bank == slot))
+            m.d.sync += comes.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
             with m.If(comes):
                 m.d.sync += [row.eq(next_row), word.eq(next_word)]
             for first in range(0, c.cores, 2):

@@ -38,13 +38,13 @@ def sizes() -> Iterator[tuple[str, Config]]:
     """What is measured."""
     base = replace(BASE, axi_bits=32)  # words of 32 bits, too
     for lanes, issue, word in ((16, 1, 32), (16, 2, 32), (32, 2, 32), (32, 2, 64), (32, 4, 64), (64, 2, 64), (64, 4, 64)):
-        yield "core", replace(base, lanes=lanes, issue=issue, sharing=issue, word=word, neuron_lanes=lanes // 2)
+        yield "core", replace(base, lanes=lanes, issue=issue, sharing=issue, taps=issue, word=word, neuron_lanes=lanes // 2)
     for cores, lanes, neuron_lanes in ((1, 16, 8), (2, 16, 8), (4, 16, 16), (4, 32, 8), (2, 32, 16), (4, 64, 16), (4, 64, 32)):
         yield "neuron", replace(base, cores=cores, lanes=lanes, neuron_lanes=neuron_lanes)
     for lanes, tokens, word in ((16, 8, 32), (16, 16, 64), (32, 8, 64), (32, 16, 64), (64, 8, 64), (64, 16, 64)):
         yield "hamming", replace(base, lanes=lanes, ham_tokens=tokens, word=word, neuron_lanes=lanes // 2)
     for cores, issue, word in ((1, 1, 32), (2, 2, 32), (4, 2, 32), (2, 4, 64), (4, 4, 64)):
-        yield "walker", replace(base, cores=cores, issue=issue, sharing=issue, word=word, lanes=word, neuron_lanes=32)
+        yield "walker", replace(base, cores=cores, issue=issue, sharing=issue, taps=issue, word=word, lanes=word, neuron_lanes=32)
     for config in (MICRO, SMALL, BASE):
         yield "control", config
 

@@ -75,7 +75,8 @@ def _expand(layouts: Layouts, layer: Layer, source: str, name: str, gate: SpikeT
         "words": x.words, "slice_words": x.words, "mask_high": (x.shape[3] - 1) % word,
     }
     bases = {"origin": source, "spike_dst": name}
-    return _passes(layouts, layer, fields, bases, round_up(channels, layouts.config.lanes), x.words * word, rows)
+    bank_rows = x.words * layouts.config.rows_per_word
+    return _passes(layouts, layer, fields, bases, round_up(channels, layouts.config.lanes), bank_rows, rows)
 
 
 def _lanewise(

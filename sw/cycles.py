@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.spec.config import Config
-from golden.spec.descriptor import BYTES, Opcode
+from golden.spec.descriptor import BYTES, Opcode, taps_at_once
 from sw.bundle import Bundle
 from sw.device.golden import Fields, GoldenDevice
 from sw.device.hazards import UNITS
@@ -41,6 +41,7 @@ ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bu
 AROUND = 25  #: cycles from one such set to the next, beside the latency, where they have to wait for that
 FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
 IMAGES = 15  #: the same for its images
+LATE = 7  #: and for weights that it loads for later ones
 STORED = 64  #: beats that a STORE writes before it waits for the memory's answer: hw.mover.Mover.STORE_BEATS
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
 
@@ -106,6 +107,8 @@ class TimedDevice(GoldenDevice):
         needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
         begin = max(ready, self._since + 1, *(self._ends[x] + NEXT for x in needed))
         self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
+        if unit != "mover" and d["count"]:
+            self._loader = self._fetch(begin + LATE, d["count"] * c.row_bits // c.axi_bits)
         self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
         self._loads = opcode == Opcode.LOAD if unit == "mover" else self._loads
         self._elapsed = max(self._ends.values())
@@ -224,28 +227,31 @@ def linear_walk(config: Config, d: Mapping[str, int], banks: NDArray[np.uint8]) 
     c, order = config, passes_of(d["slices"], d["planes"])
     place = np.arange(d["out_h"] * d["out_w"])
     oy, ox = place // d["out_w"], place % d["out_w"]
-    fetches = list(product(range(d["kernel_h"]), range(d["kernel_w"]), range(d["words"])))
+    taps, together = d["kernel_h"] * d["kernel_w"], taps_at_once(d, c)
     steps = np.arange(d["steps"])
-    counts = np.zeros((len(place), d["groups"], d["steps"], len(order), len(fetches), c.cores, c.issue), np.uint16)
+    counts = np.zeros((len(place), d["groups"], d["steps"], len(order), -(-taps // together) * d["words"], c.cores, c.issue),
+                      np.uint16)
     shares = [_shares(c, d, banks, word) for word in range(d["words"])]
-    for (n, (ky, kx, word)), plane in product(enumerate(fetches), range(d["planes"])):
+    for nth, word, plane in product(range(taps), range(d["words"]), range(d["planes"])):
+        n, (ky, kx) = nth // together * d["words"] + word, divmod(nth, d["kernel_w"])
         iy, ix = oy * d["stride"] - d["padding_y"] + ky, ox * d["stride"] - d["padding"] + kx
         inside = (iy >= 0) & (iy < d["in_h"]) & (ix >= 0) & (ix < d["in_w"])
         start = d["origin"] + oy * d["oy_stride"] + ox * d["ox_stride"] + ky * d["y_stride"] + kx * d["x_stride"]
         address = start[:, None] + steps * d["step_stride"] + plane * d["plane_stride"] + word  # [place, step]
-        tap = 0 if d["shared_taps"] else ky * d["kernel_w"] + kx
+        tap = 0 if d["shared_taps"] else nth
         for number, (exponent, slice_, _) in enumerate(order):
             if exponent - 4 * slice_ != plane:
                 continue
             for group in range(d["groups"]):
-                if d["lanewise"]:  # one row, gated by the lanes' bits
+                if d["lanewise"]:  # one row, gated by the lanes' bits, in the slot of the memory where they lie
                     at, part = divmod((d["first_group"] + group) * c.lanes, c.word)
-                    slot = ((group * d["slices"] + slice_) * d["slice_words"] + tap * d["words"] + word) % c.issue
                     seen = np.zeros((c.cores, *address.shape, c.issue), np.uint8)
-                    seen[..., slot] = shares[word][:, :, part // c.lanes].take(address + at, axis=1, mode="clip")
+                    some = shares[word][:, :, part // c.lanes].take(address + at, axis=1, mode="clip")
+                    for slot in range(c.taps):
+                        seen[..., slot] = some * ((address + at) % c.taps == slot)
                 else:
                     seen = np.roll(shares[word], tap, axis=-1).take(address, axis=1, mode="clip")
-                counts[:, group, :, number, n] = (seen * inside[:, None, None]).transpose(1, 2, 0, 3)
+                counts[:, group, :, number, n] += (seen * inside[:, None, None]).transpose(1, 2, 0, 3)
     return _structure(c, d, counts, order)
 
 

@@ -96,8 +96,9 @@ def configurations() -> list[Config]:
     found = [replace(preset, **roomy) for preset in PRESETS.values()]
     for cores, lanes, issue, share in product((1, 2, 4), (16, 32, 64), (2, 4), (1, 2, 4)):
         found.append(replace(
-            BASE, name=f"{cores}x{lanes}x{issue} n{lanes // share}", cores=cores, lanes=lanes, issue=issue, word=max(32, lanes),
-            neuron_lanes=lanes // share, ham_tokens=max(8, lanes // 4), axi_bits=max(32, lanes), queue_depth=16, **roomy))
+            BASE, name=f"{cores}x{lanes}x{issue} n{lanes // share}", cores=cores, lanes=lanes, issue=issue, taps=issue,
+            word=max(32, lanes), neuron_lanes=lanes // share, ham_tokens=max(8, lanes // 4), axi_bits=max(32, lanes),
+            queue_depth=16, **roomy))
     return found
 
 

@@ -114,19 +114,21 @@ def bases(layer: Layer, source: str) -> dict[str, str]:
 
 def loading(part: Pass, config: Config, rows: Bytes, bias: Array, shift: Array) -> Pass:
     """A pass with the weight rows and the parameters that it loads."""
+    lanewise = part.fields.get("lanewise", 0)  # then every bank has all rows
     rows = np.concatenate([rows, np.zeros((-len(rows) % config.issue, config.lanes), np.uint8)])
+    bank_rows = len(rows) if lanewise else len(rows) // config.issue
     parameters = packing.pack_parameters(bias, shift, config.lanes)
     beats = parameters.size * 8 // config.param_beat_bits
     return replace(
         part, fields=part.fields | {"weight_rows": len(rows), "param_beats": beats}, weights=packing.pack_rows(rows),
-        parameters=parameters, rows=round_up(len(rows) // config.issue, config.rows_per_word), beats=beats,
+        parameters=parameters, rows=round_up(bank_rows, config.rows_per_word), beats=beats,
     )
 
 
 def group_chunks(config: Config, groups: int, rows: int) -> list[range]:
-    """Lane groups of ``rows`` weight rows each, as many at a time as half the memories hold, whole spike words of them."""
+    """Lane groups of ``rows`` bank rows each, as many at a time as half the memories hold, whole spike words of them."""
     per_word = config.word // config.lanes
-    most = min(GROUPS, config.weight_rows * config.issue // 2 // max(rows, 1), config.param_beats // 2 // config.beats)
+    most = min(GROUPS, config.weight_rows // 2 // max(rows, 1), config.param_beats // 2 // config.beats)
     return list(chunks(groups, max(most // per_word, 1) * per_word))
 
 

@@ -85,7 +85,7 @@ def _split(layouts: Layouts, layer: Layer, words: range) -> tuple[tuple[Part, ..
         whole = c.word // c.lanes  # a pass reads or writes one piece
     rows = [ky[i.start : i.stop] for i in chunks(len(ky), layouts.head_rows or len(ky))] if layer.op == HEAD else [ky]
     for share in (2, 1):
-        depth = c.weight_rows // share // c.rows_per_word * c.rows_per_word * c.issue
+        depth = c.weight_rows // share // c.rows_per_word * c.rows_per_word * (1 if lanewise else c.issue)
         most = min(c.param_beats // share // c.beats, whole)
         groups = min(depth // (unit * taps * len(words)), most)
         if groups and taps * len(words) <= FIELDS["slice_words"].high:

@@ -10,7 +10,9 @@ import numpy as np
 from golden.spec import descriptor
 from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
+from sw.ahead import load_ahead
 from sw.allocation import Region, place
+from sw.bands import in_bands
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.fields import Pass, Place
 from sw.linear import head_parts
@@ -28,7 +30,7 @@ class Made:
     """A descriptor without the offsets of images, the layer that it is for, and what one of its adds stands for."""
 
     opcode: Opcode
-    fields: Mapping[str, int]
+    fields: dict[str, int]
     layer: str
     sop: tuple[int, int] = (0, 1)
 
@@ -85,6 +87,8 @@ class ProgramBuilder:
             moved = dict.fromkeys(("weight_addr", "param_addr"), images)
             if one.opcode in (Opcode.LOAD, Opcode.STORE) and one.fields["segment"] == IMAGE_SEGMENT:
                 moved["offset"] = spill
+            elif one.opcode in (Opcode.LINEAR, Opcode.HAMMING):
+                moved["offset"] = images
             fields = {name: value + moved.get(name, 0) for name, value in one.fields.items()}
             words += descriptor.encode(one.opcode, {**fields, "layer": number})
         return np.array(words, "<u4").view(np.uint8)
@@ -108,6 +112,12 @@ class ProgramBuilder:
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
                 self._keep(stage.layer)
+        if INPUT not in plan.outside:
+            bands = in_bands(self.config, *((x.opcode, dict(x.fields)) for x in self._descriptors[:2]))
+            kinds = {x.opcode: x for x in self._descriptors[:2]}
+            some = [replace(kinds[opcode], fields=fields) for opcode, fields in bands]
+            self._descriptors[:2], self.steps[:2] = some, [_step(x) for x in some]
+        load_ahead(self.config, [(x.opcode, x.fields) for x in self._descriptors])
         self._emit(Made(Opcode.END, {}, "end"))
 
     def _keep(self, layer: Layer) -> None:
@@ -118,7 +128,7 @@ class ProgramBuilder:
 
     def _emit(self, *some: Made) -> None:
         self._descriptors += some
-        self.steps += (Step(x.opcode.name.lower(), x.layer, *x.sop) for x in some)
+        self.steps += map(_step, some)
 
     def _reserve(self, name: str, kind: str, layer: Layer) -> None:
         """Give a tensor its place in the result segment."""
@@ -278,6 +288,10 @@ class _Buffers:
 
     def _box(self, part: Pass, address: str, name: str, tile: Box) -> Box:
         return needed(part, address, self.plan.forms[name], tile)
+
+
+def _step(made: Made) -> Step:
+    return Step(made.opcode.name.lower(), made.layer, *made.sop)
 
 
 def _tensors(part: Pass) -> list[tuple[str, str]]:

@@ -54,6 +54,9 @@ class Config:
         Issue slots that add into the same accumulators and wait for each other at the end of each pass.
     sum_bits : int
         Width of the sum that such slots make of one pass, or of a part of it.
+    taps : int
+        Memories that a core's spike bank is made of: address a lies in memory a mod taps. Lanewise layers read as many taps at
+        once; memory i feeds issue slot i.
     w_bits, acc_bits, u_bits, x_bits, count_bits : int
         Widths of a weight slice, an accumulator (and bias, logit), a residual value, what neurons see (and y, membrane,
         threshold), a Hamming count.
@@ -79,6 +82,7 @@ class Config:
     head_max: int
     sharing: int
     sum_bits: int
+    taps: int
     w_bits: int = 4
     acc_bits: int = 24
     u_bits: int = 16
@@ -94,7 +98,7 @@ class Config:
 
         for field, low, high in (
             ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
-            ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24),
+            ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24), ("taps", 1, 4),
             ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
             ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14), ("levels_max", 1, 15),
             ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
@@ -102,7 +106,7 @@ class Config:
             value = getattr(self, field)
             check(low <= value <= high, f"{field} = {value} is outside {low}..{high}")
         for field in ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens", "axi_bits", "head_max", "queue_depth",
-                      "sharing"):
+                      "sharing", "taps"):
             value = getattr(self, field)
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
         check(self.u_bits <= self.x_bits <= self.acc_bits,
@@ -111,6 +115,8 @@ class Config:
         check(self.word >= self.lanes, f"word = {self.word} < lanes = {self.lanes}")
         check(self.issue <= self.word, f"issue = {self.issue} > word = {self.word}")
         check(self.sharing <= self.issue, f"sharing = {self.sharing} > issue = {self.issue}")
+        check(self.taps <= self.issue, f"taps = {self.taps} > issue = {self.issue}")
+        check(self.spike_words % self.taps == 0, f"spike_words = {self.spike_words} is not a multiple of taps = {self.taps}")
         check(self.most_sum < 1 << self.sum_bits - 1, f"sum_bits = {self.sum_bits} do not hold a word's sum, {self.most_sum}")
         check(self.lanes >= self.neuron_lanes, f"lanes = {self.lanes} < neuron_lanes = {self.neuron_lanes}")
         check(self.head_max >= self.lanes, f"head_max = {self.head_max} < lanes = {self.lanes}")
@@ -170,20 +176,20 @@ class Config:
 MICRO = Config(
     name="micro", cores=1, lanes=8, issue=1, word=32, neuron_lanes=2, ham_tokens=2, axi_bits=32,
     spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
-    sharing=1, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
+    sharing=1, sum_bits=12, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
-    sharing=2, sum_bits=12, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
+    sharing=2, sum_bits=12, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=64, ham_tokens=16, axi_bits=64,
     spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=16, head_max=128,
-    sharing=2, sum_bits=12, acc_bits=22, count_bits=12, levels_max=7,
+    sharing=2, sum_bits=12, taps=4, acc_bits=22, count_bits=12, levels_max=7,
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
-BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8)
+BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8, taps=2)
 PRESETS = {c.name: c for c in (MICRO, SMALL, BASE, BASE_85F)}
 
 

@@ -73,7 +73,7 @@ _FIELDS = (
     Field("step_shift", 15, 24, 5, "neuron: log2 of the distance of thresholds"),
     Field("bank_mask", 26, 16, 16, "time steps of cores that take part (bit i: core i): HAMMING reads, LINEAR writes no others"),
     Field("weight_addr", 2, 0, 32, "offset of the weight image in segment 0, multiple of 64"),
-    Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue; multiple of issue, 0 for none"),
+    Field("weight_rows", 3, 0, 20, "rows of the weight image; row n goes to bank n mod issue, lanewise to every bank"),
     Field("weight_base", 4, 0, 16, "bank row of the first image row, a multiple of word/issue; LINEAR reads it, HAMMING writes"),
     Field("param_base", 4, 16, 16, "parameter beat of the first channel; LINEAR reads, HAMMING subtracts column sums from here"),
     Field("param_addr", 5, 0, 32, "offset of the parameter image in segment 0, multiple of 64"),
@@ -117,11 +117,11 @@ _FIELDS = (
     Field("width", 26, 0, 8, "HAMMING: channels of the heads made together, multiple of lanes, at most head_max"),
     Field("head_mask", 26, 8, 8, "HAMMING: row i, lane j belong to the same head where (i xor j) & head_mask is 0"),
     Field("bank_tokens", 27, 0, 24, "HAMMING: tokens per bank: positions * steps"),
-    Field("offset", 28, 0, 32, "LOAD, STORE: offset in the segment, whole beats of the bus"),
-    Field("count", 29, 0, 24, "LOAD, STORE: words (of all banks together) or beats"),
+    Field("offset", 28, 0, 32, "LOAD, STORE: offset in the segment, whole beats of the bus; else of the rows in segment 0"),
+    Field("count", 29, 0, 24, "LOAD, STORE: words (of all banks together) or beats; else weight rows for later ones"),
     Field("segment", 29, 24, 2, "LOAD, STORE: segment register to use"),
     Field("space", 29, 26, 1, "LOAD, STORE: 0 spike banks, 1 residual memory"),
-    Field("base", 30, 0, 24, "LOAD, STORE: first bank address or beat; step_stride words go to each bank in turn"),
+    Field("base", 30, 0, 24, "LOAD, STORE: first address or beat; step_stride words go to each bank in turn; else bank row"),
     Field("checksum", 31, 0, 32, "makes the sum of all 32 words 0 modulo 2**32"),
 )
 FIELDS = {f.name: f for f in _FIELDS}
@@ -181,9 +181,9 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.LINEAR: {
         **dict.fromkeys(("out_h", "out_w"), (1, 4095)),
         **dict.fromkeys(("kernel_h", "kernel_w", "groups", "steps", "words"), (1, 255)),
-        "planes": (1, 8), "slices": (1, 4),
+        "planes": (1, 8), "slices": (1, 4), "count": (0, (1 << 20) - 1),
     },
-    Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4)},
+    Opcode.HAMMING: {"width": (1, 128), "bank_tokens": (1, (1 << 24) - 1), "slices": (1, 4), "count": (0, (1 << 20) - 1)},
     Opcode.LOAD: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
     Opcode.STORE: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
 }
@@ -209,6 +209,17 @@ def check_limits(values: Mapping[str, int], config: Config) -> None:
             raise DescriptorError(
                 f"HAMMING descriptor: {width} channels from bit {low} are not whole groups of {config.lanes}, more than "
                 f"{config.head_max}, or neither within one word of {config.word} nor whole words")
+
+
+def taps_at_once(values: Mapping[str, int], config: Config) -> int:
+    """Taps that LINEAR reads in one cycle: all memories of a bank, if taps that follow each other lie in different ones, else 1.
+
+    They do where ``x_stride`` is odd and the next row goes on where the one before ends: ``y_stride`` is ``kernel_w * x_stride``
+    modulo ``config.taps``.
+    """
+    taps, width, x = config.taps, values["kernel_w"], values["x_stride"]
+    rows = values["kernel_h"] == 1 or (width >= taps - 1 and (values["y_stride"] - width * x) % taps == 0)
+    return taps if values["lanewise"] and not values["shared_taps"] and width < 16 and x % 2 and rows else 1
 
 
 def _check_layout() -> None:

@@ -54,19 +54,18 @@ def _wide(packed: np.ndarray) -> np.ndarray:
     return out.reshape(packed.shape[:-1])
 
 
-def _store(banks: list[list[int]], base: int, bits: np.ndarray, config: Config) -> None:
-    """Write a tensor [T, H, W, planes, words * word] of bits to the banks."""
+def _store(banks: list[list[int]], base: int, bits: np.ndarray, config: Config, strides: tuple[int, int]) -> None:
+    """Write a tensor [T, H, W, planes, words * word] of bits to the banks; ``strides`` of y and x."""
     t_steps, height, width, planes, _ = bits.shape
     words = _wide(np.packbits(bits.astype(np.uint8), axis=-1, bitorder="little")
                   .reshape(t_steps, height, width, planes, -1, config.word // 8))
     count = words.shape[-1]
-    steps = t_steps // config.cores
     for t, y, x, p, w in np.ndindex(words.shape):
-        addr = base + (((y * width + x) * steps + t // config.cores) * planes + p) * count + w
+        addr = base + y * strides[0] + x * strides[1] + (t // config.cores * planes + p) * count + w
         banks[t % config.cores][addr] = words[t, y, x, p, w]
 
 
-KINDS = ("1x1", "3x3", "5x5", "4x4s2", "2x2", "depthwise5", "depthwise3", "head")
+KINDS = ("1x1", "3x3", "5x5", "4x4s2", "2x2", "depthwise5", "depthwise3", "depthwise", "head")
 
 
 def linear(rng: np.random.Generator, config: Config, kind: str | None = None) -> Case:
@@ -85,17 +84,19 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         return bool(rng.random() < p)
 
     lanewise, head = kind.startswith("depthwise"), kind == "head"
-    kernel, stride, padding = {
+    size, stride, padding = {
         "1x1": (1, 1, 0), "3x3": (3, draw(1, 2), 1), "5x5": (5, 1, 2), "4x4s2": (4, 2, 1), "2x2": (2, 2, 0),
-        "depthwise5": (5, 1, 2), "depthwise3": (3, 1, 1), "head": (0, 1, 0)}[kind]
-    in_h, in_w = draw(max(1, kernel - 2 * padding), 5), draw(max(1, kernel - 2 * padding), 5)
-    kernel_h, kernel_w = (in_h, in_w) if head else (kernel, kernel)
+        "depthwise5": (5, 1, 2), "depthwise3": (3, draw(1, 2), 1), "depthwise": (draw(1, 7), 1, draw(0, 3)),
+        "head": (0, 1, 0)}[kind]
+    kernel_h, kernel_w = draw(1, 5) if kind == "depthwise" else size, size
+    in_h, in_w = (draw(low, max(low, 5)) for low in (max(1, k - 2 * padding) for k in (kernel_h, kernel_w)))
+    kernel_h, kernel_w = (in_h, in_w) if head else (kernel_h, kernel_w)
     out_h, out_w = (in_h + 2 * padding - kernel_h) // stride + 1, (in_w + 2 * padding - kernel_w) // stride + 1
     steps = draw(1, 3)
     t_steps = steps * c.cores
     taps = 1 if head else kernel_h * kernel_w
     planes = int(rng.choice([1, 1, 1, 2, 8]))
-    slices = 1 if lanewise else int(rng.choice([1, 1, 2, 3, 4]))
+    slices = int(rng.choice([1, 1, 1, 2] if lanewise else [1, 1, 2, 3, 4]))
     if lanewise:
         words, groups, first_group = 1, draw(1, 3), draw(0, 3)
         in_words = -(-(first_group + groups) * c.lanes // c.word) + draw(0, 1)
@@ -105,8 +106,9 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         first_word = draw(0, 2)
         in_words = first_word + words + draw(0, 1)
     first_group = 0 if head and chance(0.5) else first_group
-    rows = groups * taps if lanewise else groups * slices * taps * words * c.word
-    if rows > c.weight_rows * c.issue - c.word or out_h * out_w * groups * steps * taps * words * planes * slices > 4000:
+    rows = groups * slices * taps * (1 if lanewise else words * c.word)
+    rows_most = c.weight_rows * (1 if lanewise else c.issue) - c.word
+    if rows > rows_most or out_h * out_w * groups * steps * taps * words * planes * slices > 4000:
         return None
     mask_low, mask_high = (draw(0, c.word // 2), draw(c.word // 2, c.word - 1)) if chance(0.4) else (0, c.word - 1)
 
@@ -202,14 +204,19 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     # Memory map of the spike banks: input, output.
     step_stride = planes * in_words
     base = draw(0, 100)
-    in_size = in_h * in_w * steps * step_stride
+    x_stride = steps * step_stride + (draw(0, 3) if lanewise and chance(0.5) else 0)
+    x_stride += int(lanewise and x_stride % 2 == 0 and chance(0.6))
+    y_stride = in_w * x_stride + (draw(0, 3) if lanewise and chance(0.2) else 0)
+    if lanewise and chance(0.7):  # taps follow each other modulo the number of memories, from row to row, too
+        y_stride += (kernel_w * x_stride - y_stride) % c.taps
+    in_size = in_h * y_stride
     plane_words, out_planes = -(-total_groups * c.lanes // c.word), draw(levels.bit_length(), c.levels_max.bit_length())
     dst_words, row_skip = out_planes * plane_words, draw(0, 20) if chance(0.3) else 0
     spike_dst = base + in_size + draw(0, 9)
     if spike_dst + out_h * (out_w * steps * dst_words + row_skip) > c.spike_words:
         return None
     banks = [_garbage(rng, c.spike_words, c.word) for _ in range(c.cores)]
-    _store(banks, base, bits, c)
+    _store(banks, base, bits, c, (y_stride, x_stride))
     banks_after = [list(b) for b in banks]
     peak_x = max(1, int(np.abs(x_neuron).max(initial=0)))
     theta = draw(-peak_x // 4, peak_x)
@@ -233,21 +240,20 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     # Weight image.
     per = c.rows_per_word
     image = []
-    if lanewise:
-        for g in range(groups):
-            for tap in range(taps):
-                image.append(join(w[g * c.lanes:(g + 1) * c.lanes, 0, tap // kernel_w, tap % kernel_w], 4))
-        image += [0] * (-len(image) % c.issue)
-    else:
-        for g, s, tap, i in np.ndindex(groups, slices, taps, words * c.word):
-            lanes = w[g * c.lanes:(g + 1) * c.lanes, i, 0 if head else tap // kernel_w, 0 if head else tap % kernel_w]
-            image.append(join(lanes >> (4 * s), 4))
-    room = c.weight_rows // per - -(-len(image) // c.issue // per)
+    per_tap = 1 if lanewise else words * c.word
+    for g, s, tap, i in np.ndindex(groups, slices, taps, per_tap):
+        lanes = w[g * c.lanes:(g + 1) * c.lanes, i, 0 if head else tap // kernel_w, 0 if head else tap % kernel_w]
+        image.append(join(lanes >> (4 * s), 4))
+    bank_rows = len(image) if lanewise else -(-len(image) // c.issue)
+    room = c.weight_rows // per - -(-bank_rows // per)
     weight_base = draw(0, max(room - 1, 0)) * per
     weights = [_garbage(rng, c.weight_rows, c.row_bits) for _ in range(c.issue)]
-    per_tap = len(image) if lanewise else words * c.word  # a tap's rows are rotated by its number
     for n, row in enumerate(image):
-        weights[(n + n // per_tap % taps) % c.issue][weight_base + n // c.issue] = row
+        if lanewise:
+            for bank in weights:
+                bank[weight_base + n] = row
+        else:  # a tap's rows are rotated by its number
+            weights[(n + n // per_tap % taps) % c.issue][weight_base + n // c.issue] = row
     # as many fetches as sums can certainly hold
     most = ((1 << c.sum_bits - 1) - 1) // (15 * (1 if lanewise else c.rows_per_word) * c.sharing)
 
@@ -257,7 +263,6 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         some = slice(i * c.neuron_lanes, (i + 1) * c.neuron_lanes)
         params[param_base + i] = join((bias[some] & 0xFFFFFF) | (shift[some] + 8) << 24, 32)
 
-    x_stride, y_stride = steps * step_stride, in_w * steps * step_stride
     fields: dict[str, Any] = {
         "lanewise": lanewise, "shared_taps": head, "residual": residual, "u_write": u_write, "fire": fire, "integrate": integrate,
         "partial": partial, "soft": soft, "leak": leak, "levels": levels, "out_planes": out_planes, "step_shift": step_shift,
@@ -275,7 +280,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     values_ = decode(encode(Opcode.LINEAR, {k: int(v) for k, v in fields.items()}))
     if lanewise:
         plane_bits = bits[..., channels]
-        adds = sum(int(ops.conv(plane_bits[..., p, :], np.ones_like(w), stride, padding).sum()) for p in range(planes))
+        adds = sum(int(ops.conv(plane_bits[..., p, :], np.ones_like(w), stride, padding).sum()) for p in range(planes)) * slices
     else:
         ones = np.ones((1, x.shape[-1], kernel_h, kernel_w), np.int64)
         adds = sum(int(ops.conv(used[..., p, :], ones, stride, padding).sum()) for p in range(planes)) * slices * groups
@@ -283,7 +288,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
             f"density {density} {source} u_write {u_write:d} fire {fire:d} mask {mask_low}..{mask_high} leak {leak} "
             f"soft {soft:d} levels {levels} theta {theta} cores {bank_mask:b}")
     return Case(name, values_, banks, weights, params, u, banks_after, u_after, saturations=saturations, adds=adds,
-                results=out_h * out_w * groups * t_steps, weight_rows=-(-len(image) // c.issue))
+                results=out_h * out_w * groups * t_steps, weight_rows=bank_rows)
 
 
 def linears(rng: np.random.Generator, config: Config, count: int) -> Iterator[Case]:
@@ -323,8 +328,9 @@ def hamming(rng: np.random.Generator, c: Config) -> Case:
     step_stride = total_words
     k_base = draw(0, 50)
     v_base = k_base + bank_tokens * step_stride + draw(0, 9)
-    _store(banks, k_base, k, c)
-    _store(banks, v_base, v, c)
+    strides = bank_tokens * step_stride, steps * step_stride
+    _store(banks, k_base, k, c, strides)
+    _store(banks, v_base, v, c, strides)
     low = first_word * c.word + mask_low
     bank_mask = (1 << c.cores) - 1 if rng.random() < 0.5 else draw(1, (1 << c.cores) - 1)
     counted = (bank_mask >> np.arange(steps * c.cores) % c.cores & 1).astype(bool)

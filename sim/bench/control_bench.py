@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import cocotb
@@ -13,9 +13,9 @@ from golden.spec.config import Config
 from golden.spec.descriptor import Opcode, encode
 from golden.spec.registers import BUSY, DONE, FAILED, REGISTERS, SLOT_STATES, START, STATISTICS, STATISTICS_BYTES, ErrorCode
 from hw.bus import counts_layout, descriptor_layout
-from hw.loader import Load, Loader
+from hw.loader import Load, Loader, rows_until
 from hw.mover import Mover
-from sim.bench.loader_bench import damaged, random_fields
+from sim.bench.loader_bench import damaged, may_come_early, random_fields
 from sim.bench.mover_bench import mover_users, random_move
 from sim.bench.waits import Waits
 from sim.lib.axi import AxiMemory, Host, Rules
@@ -43,7 +43,7 @@ class Units:
         self.port = {name: Port(dut, name) for name in ("counts", "saturations", "flush", "write_waits")}
         self.unit = {(name, x): Port(dut, f"{name}_{x}") for name in self.NAMES
                      for x in ("start", "descriptor", "done", "progress")}
-        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
+        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
         self.cycle = 0
         self.begin([])
@@ -84,10 +84,8 @@ class Units:
         """See `sim.lib.clock.Agent`."""
         for ports, log, kind in ((self.row, self.rows, "rows"), (self.param, self.params, "params")):
             if ports[0].get() and not self.port["write_waits"].last:
+                assert not self.running or may_come_early(self.loads, kind, len(log)), "a load that has to wait"
                 log.append(tuple(x.get() for x in ports[1:]))
-                sizes = accumulate(len(getattr(load, kind)) for load in self.loads)
-                whose = next(load for load, size in zip(self.loads, sizes, strict=True) if len(log) <= size)
-                assert not self.running or whose.descriptor["prefetch"], "a load that has to wait"
         for name, (number, descriptor, left) in list(self.running.items()):
             assert self.unit[name, "descriptor"].get() == descriptor, f"the descriptor of {name} changed"
             self.running[name] = number, descriptor, left - 1
@@ -110,7 +108,7 @@ class Units:
         assert not (d["after_hamming"] and "hamming" in self.running), f"descriptor {number} starts beside HAMMING"
         before = [x for x, _, _ in self.running.values()]
         assert not number or self.loads[number - 1].descriptor["beside"] or number - 1 not in before, f"{number} starts early"
-        assert self.rows == [row for load in done for row in load.rows], f"weight rows of descriptor {number}"
+        assert self.rows == rows_until(done), f"weight rows of descriptor {number}"
         assert self.params == [x for load in done for x in load.params], f"parameters of descriptor {number}"
         self.running[name] = number, descriptor, random.choice([0, 5, random.randint(0, 400)])
         self.started[number] = self.cycle
@@ -135,7 +133,8 @@ async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, 
             d["offset"] += 1024  # behind the records
             bits = c.u_beat_bits if d["space"] else c.word
             read.put(bases[d["segment"]] + d["offset"], (random.getrandbits(bits) for _ in range(d["count"])), bits)
-        for address, items, bits in (("weight_addr", 40, c.row_bits), ("param_addr", 6, c.param_beat_bits)):
+        for address, items, bits in (("weight_addr", 40, c.row_bits), ("param_addr", 6, c.param_beat_bits),
+                                     ("offset", 40, c.row_bits)):
             read.put(bases[0] + d[address], (random.getrandbits(bits) for _ in range(items)), bits)
         descriptors.append(encode(opcode, {name: value for name, value in d.items() if name != "opcode"}))
     if random.random() < 0.3:
@@ -190,7 +189,7 @@ async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, 
         assert {name: records[i][name] for name in expected} == expected, f"{what}: record {i}"
     memory.update({x: read.words[x] for x in range(first, first + count * size)})
     assert read.words == memory and spikes.banks == banks and u.words == beats, f"{what}: memories"
-    assert not units.order and units.rows == [row for load in loads for row in load.rows], f"{what}: weight rows"
+    assert not units.order and units.rows == [row for x in loads for row in (*x.rows, *x.late)], f"{what}: weight rows"
     assert units.params == [param for load in loads for param in load.params], f"{what}: parameters"
     found = spans(records, [x.descriptor["beside"] for x in loads[:count]])
     assert max((end for _, end in found), default=0) <= await value_of("CYCLES_LO"), what

@@ -89,10 +89,10 @@ def random_words(config: Config, results: int, lanewise: bool) -> list[Bundle]:
                 last = i == count - 1
                 width = config.lanes if lanewise else config.rows_per_word
                 step = 1 if lanewise else config.rows_per_word
-                row, chosen = random.randrange(config.weight_rows // step) * step, random.randrange(config.issue)
+                row, slots = random.randrange(config.weight_rows // step) * step, config.taps if lanewise else config.issue
                 bundle: Bundle = []
                 for slot in range(config.issue):
-                    bits = sum((random.random() < density) << b for b in range(width)) if not lanewise or slot == chosen else 0
+                    bits = sum((random.random() < density) << b for b in range(width)) if slot < slots else 0
                     entry = {"row": row, "bits": bits, "top": top, "last": int(last), "shift": shift if last else 0,
                              "end": int(last and number == passes - 1)}
                     bundle.append(entry if bits or last else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 from typing import Any
 
 import cocotb
@@ -10,7 +11,7 @@ import cocotb
 from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS, LIMITS, MAGIC, WORDS, Opcode, encode
 from hw.bus import descriptor_layout
-from hw.loader import Load, Loader
+from hw.loader import Load, Loader, rows_until
 from sim.lib.axi import AxiMemory, Rules
 from sim.lib.clock import Bench, Port, Wire
 from sim.lib.pack import unpack
@@ -30,7 +31,7 @@ class Executor:
         self.ready, self.valid, self.payload = (Port(dut, f"descriptors_{x}") for x in ("ready", "valid", "payload"))
         self.idle, self.settled, self.waits = (Port(dut, x) for x in ("idle", "settled", "waits"))
         self.error, self.layer = Port(dut, "error"), Port(dut, "layer")
-        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "bank", "row", "data")]
+        self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
         self.rows: list[tuple[int, ...]] = []
         self.params: list[tuple[int, ...]] = []
@@ -48,10 +49,9 @@ class Executor:
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        for ports, log in ((self.row, self.rows), (self.param, self.params)):
+        for ports, log, kind in ((self.row, self.rows, "rows"), (self.param, self.params, "params")):
             if ports[0].get() and not self.waits.last:
-                ahead = self.loads[len(self.taken)].descriptor["prefetch"]
-                assert self.idle.last or ahead, f"descriptor {len(self.taken)} is loaded ahead"
+                assert self.idle.last or may_come_early(self.loads, kind, len(log)), f"{len(self.taken)} is loaded ahead"
                 log.append(tuple(x.get() for x in ports[1:]))
         if self.error.get():
             assert self.settled.last, "an error before the last record is in memory"
@@ -65,9 +65,17 @@ class Executor:
             done = self.loads[:len(self.taken)]
             what = f"descriptor {len(self.taken) - 1}"
             assert self.taken[-1] == done[-1].descriptor, what
-            assert self.rows == [row for load in done for row in load.rows], f"{what}: weight rows"
+            assert self.rows == rows_until(done), f"{what}: weight rows"
             assert self.params == [param for load in done for param in load.params], f"{what}: parameters"
             self.left, self.recording = random.randint(1, self.patience), random.randint(0, self.patience)
+
+
+def may_come_early(loads: list[Load], kind: str, number: int) -> bool:
+    """Whether that one of all ``rows`` or ``params`` of a program may be written while descriptors run that read others."""
+    pieces = [(len(piece), early) for x in loads for piece, early in (
+        (x.rows if kind == "rows" else x.params, x.descriptor["prefetch"]), (x.late if kind == "rows" else [], 1))]
+    ends = accumulate(size for size, _ in pieces)
+    return bool(next(early for (_, early), end in zip(pieces, ends, strict=True) if number < end))
 
 
 def random_fields(c: Config, opcode: Opcode) -> dict[str, int]:
@@ -81,7 +89,9 @@ def random_fields(c: Config, opcode: Opcode) -> dict[str, int]:
     d["param_beats"] = random.choice([0, random.randint(1, 6)])
     d["weight_base"] = random.randint(0, c.weight_rows - 40)
     d["param_base"] = random.randint(0, c.param_beats - 6)
-    d["weight_addr"], d["param_addr"] = (0x10000 * k + 64 * random.randint(0, 900) for k in (1, 2))
+    d["weight_addr"], d["param_addr"], d["offset"] = (0x10000 * k + 64 * random.randint(0, 900) for k in (1, 2, 3))
+    if opcode in (Opcode.LINEAR, Opcode.HAMMING):
+        d["count"], d["base"] = random.choice([0, random.randint(1, 40)]), random.randint(0, c.weight_rows - 40)
     return d
 
 
@@ -118,7 +128,8 @@ async def _program(dut: Any, bench: Bench, c: Config, case: str) -> None:
         at = random.randrange(len(descriptors))
         descriptors[at] = damaged(descriptors[at])
     for d in fields:
-        for address, items, bits in (("weight_addr", 40, c.row_bits), ("param_addr", 6, c.param_beat_bits)):
+        for address, items, bits in (("weight_addr", 40, c.row_bits), ("param_addr", 6, c.param_beat_bits),
+                                     ("offset", 40, c.row_bits)):
             memory.put(segment.value + d[address], (random.getrandbits(bits) for _ in range(items)), bits)
     memory.put(segment.value + program.value, (word for words in descriptors for word in words), 32)
     loads, well = Loader.model(c, program.value, segment.value, memory.words)

@@ -10,6 +10,7 @@ import numpy as np
 
 from golden.spec.config import Config
 from hw.bus import descriptor_layout
+from hw.taps import Taps
 from hw.walker import Walker, entry_layout
 from sim.bench import cases
 from sim.lib.clock import Bench, Port, Probe, Wire
@@ -21,8 +22,9 @@ from sim.lib.runner import settings
 class Entries:
     """Gives room at random, notes every entry, and checks that few enough follow once there is no room."""
 
-    def __init__(self, dut: Any, config: Config, rate: float) -> None:
+    def __init__(self, dut: Any, config: Config, lanewise: int, rate: float) -> None:
         self.layout, self.rate = entry_layout(config), rate
+        self.share = (1 << (config.lanes if lanewise else config.rows_per_word)) - 1
         self.room = Port(dut, "room")
         self.ports = [[(Port(dut, f"entries_{i}_{j}_valid"), Port(dut, f"entries_{i}_{j}_payload")) for j in range(config.issue)]
                       for i in range(config.cores)]
@@ -45,6 +47,8 @@ class Entries:
                     entry = unpack(self.layout, payload.get())
                     if not entry["last"]:
                         entry["shift"] = entry["end"] = 0  # they say nothing there
+                    entry["bits"] &= self.share  # nor do bits beyond it
+                    entry["row"] *= entry["bits"] > 0
                     self.entries[i][j].append(entry)
                     self.late[i][j] += not self.room.last
                     assert self.late[i][j] <= Walker.IN_FLIGHT, "too many entries without room"
@@ -62,14 +66,14 @@ async def entries_of_random_descriptors(dut: Any) -> None:
     await bench.reset()
     for number, case in enumerate(cases.linears(rng, config, count)):
         rate = random.choice([1.0, 1.0, 0.6, 0.1])
-        entries = Entries(dut, config, rate)
+        entries = Entries(dut, config, case.values["lanewise"], rate)
         bench.agents = [start, descriptor, spikes, entries, fetched, blocked]
         spikes.banks = case.banks
         d = case.values
         descriptor.value = pack(descriptor_layout(), d)
         expected = Walker.model(config, d, case.banks)
         words = d["out_h"] * d["out_w"] * d["groups"] * d["steps"] * d["planes"] * d["slices"]
-        passes, words = words, words * d["kernel_h"] * d["kernel_w"] * d["words"]
+        passes, words = words, words * len(Taps.model(config, d)) * d["words"]
         start.pulse()
         before, begin, stopped = fetched.total, bench.cycle, blocked.total
         await bench.until(fetched.reached(before + words), 100 * words + 1000, f"case {number}: the last word")

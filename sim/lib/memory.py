@@ -8,7 +8,7 @@ from typing import Any
 
 from golden.spec.config import Config, clog2
 from sim.lib.clock import Port
-from sim.lib.pack import split
+from sim.lib.pack import join, split
 
 
 class Memory:
@@ -60,7 +60,7 @@ class SpikeBanks:
         self.banks = [[0] * config.spike_words for _ in range(config.cores)]
         self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")]
         self.write = [Port(dut, f"{write}_{x}") for x in ("mask", "addr", "data")] if write else None
-        self.width = config.word * config.cores
+        self.width = config.word * config.cores * config.taps
         self.data = 0
         self.writes = 0
 
@@ -72,11 +72,10 @@ class SpikeBanks:
         """See `sim.lib.clock.Agent`."""
         c = self.config
         if self.read[0].get():
-            addr = self.read[1].get()
-            if addr < c.spike_words:
-                self.data = sum(bank[addr] << (i * c.word) for i, bank in enumerate(self.banks))
-            else:
-                self.data = random.getrandbits(self.width)
+            own = split(self.read[1].get(), clog2(c.spike_words // c.taps), c.taps)
+            words = [bank[addr * c.taps + i] if addr * c.taps + i < c.spike_words else random.getrandbits(c.word)
+                     for i, addr in enumerate(own) for bank in self.banks]
+            self.data = join(words, c.word)
         if self.write and self.write[0].get():
             for bank, addr, mask, data in spike_writes(c, *(port.get() for port in self.write)):
                 assert addr < c.spike_words, f"write to spike address {addr} of {c.spike_words}"

@@ -28,11 +28,11 @@ ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"]
 #: What each bench runs on: presets with shallow memories, and one like ``base``: a word is one lane group, four slots.
 CONFIGS = {
     "micro": replace(MICRO, name="micro", spike_words=2048, u_beats=4096),
-    "small": replace(SMALL, name="small", spike_words=2048, u_beats=2048),
+    "small": replace(SMALL, name="small", spike_words=2048, u_beats=2048, taps=2),
     "wide": Config(
         name="wide", cores=4, lanes=32, issue=4, word=32, neuron_lanes=32, ham_tokens=8, axi_bits=32,
         spike_words=1024, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=64,
-        sharing=2, sum_bits=12, levels_max=7,
+        sharing=2, sum_bits=12, taps=4, levels_max=7,
     ),
 }
 

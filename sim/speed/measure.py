@@ -92,14 +92,14 @@ def run_clip(device: WatchedDevice, driver: Driver, bundle: Bundle, config: Conf
 def traffic(bundle: Bundle, config: Config) -> dict[str, int]:
     """Bytes that the program ``run`` moves to and from external memory for one clip, by layer or kind of transfer.
 
-    A layer's are its weights and parameters, its descriptors and the statistics records of these.
+    A layer's are the weights and parameters that its descriptors load, these, and their statistics records.
     """
     program = bundle.manifest.programs["run"]
     found: dict[str, int] = {}
     for step, d in zip(program.steps[:-1], bundle.descriptors("run"), strict=False):
         size = descriptor.BYTES + STATISTICS_BYTES
         if step.opcode in COMPUTING:
-            size += (d["weight_rows"] * config.row_bits + d["param_beats"] * config.param_beat_bits) // 8
+            size += ((d["weight_rows"] + d["count"]) * config.row_bits + d["param_beats"] * config.param_beat_bits) // 8
         else:
             size += d["count"] * (config.u_beat_bits if d["space"] else config.word) // 8
         name = step.layer if step.opcode in COMPUTING else step.opcode

@@ -110,7 +110,7 @@ class Report:
     layers : tuple of Row
         In order of execution, transfers among them.
     clip : Row
-        The whole program, from start to end: its cycles are more than the layers' sum by ``wait`` and the end.
+        The whole program, from start to end.
     host : (float, float)
         Seconds of the host before the start (packing the clip) and after the end (statistics, result).
     hardware : Hardware, optional

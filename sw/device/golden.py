@@ -21,7 +21,7 @@ from golden.spec.model import HARD, SOFT
 from golden.spec.registers import REGISTERS, ErrorCode
 from sw import packing
 from sw.device.base import Device
-from sw.device.hazards import PARAMETERS, RESIDUAL, SPIKES, WEIGHTS, Hazards
+from sw.device.hazards import PARAMETERS, RESIDUAL, SPIKES, UNITS, WEIGHTS, Hazards
 from sw.model_file import ModelFile
 from sw.packing import Array, Bytes
 
@@ -160,6 +160,7 @@ class GoldenDevice(Device):
                 self._hazards.loaded(fields)
                 self._execute(fields)
                 self._hazards.end()
+                self._load_late(fields)
                 self._set("CYCLES_LO", self._elapsed)
                 record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
                 names = list(registers.STATISTICS)
@@ -211,14 +212,6 @@ class GoldenDevice(Device):
         self._hazards.touch(memory, index, writes)
         return index
 
-    def _read_at(self, memory: str, index: Array) -> Array:
-        """``index``, which is read."""
-        return self._touch(memory, index, False)
-
-    def _write_at(self, memory: str, index: Array) -> Array:
-        """``index``, which is written."""
-        return self._touch(memory, index, True)
-
     def _load_images(self, d: Fields) -> None:
         c = self.config
         if d["weight_rows"]:
@@ -226,12 +219,23 @@ class GoldenDevice(Device):
             self._weights[self._bank_rows(d, np.arange(d["weight_rows"]), True)] = packing.unpack_rows(data, c.lanes)
         if d["param_beats"]:
             data = self._read(0, d["param_addr"], d["param_beats"] * c.param_beat_bits // 8)
-            beats = self._write_at(PARAMETERS, d["param_base"] + np.arange(d["param_beats"]))
+            beats = self._touch(PARAMETERS, d["param_base"] + np.arange(d["param_beats"]), True)
             self._params[beats] = data.view("<u4").reshape(-1, c.neuron_lanes)
 
+    def _load_late(self, d: Fields) -> None:
+        """Weights that come while a descriptor runs, for later ones."""
+        if UNITS[Opcode(d["opcode"])] != "mover" and d["count"]:
+            self._hazards.late()
+            self._load_images({"weight_addr": d["offset"], "weight_rows": d["count"], "weight_base": d["base"], "lanewise": 0,
+                               "param_beats": 0})
+            self._hazards.late_end()
+
     def _bank_rows(self, d: Fields, n: Array, writes: bool) -> tuple[Array, Array]:
-        """Bank and row of image rows ``n``, which are read or written."""
-        return n % self.config.issue, self._touch(WEIGHTS, d["weight_base"] + n // self.config.issue, writes)
+        """Banks and rows of image rows ``n``, which are read or written, [n]; of lanewise ones, in every bank, [bank, n]."""
+        c = self.config
+        apart = 1 if d["lanewise"] else c.issue
+        banks = np.arange(c.issue)[:, None] if d["lanewise"] else n % c.issue
+        return banks, self._touch(WEIGHTS, d["weight_base"] + n // apart, writes)
 
     def _transfer(self, d: Fields) -> None:
         """LOAD and STORE."""
@@ -265,6 +269,8 @@ class GoldenDevice(Device):
             rows_per_word = 1 if d["lanewise"] else c.word
             used = np.arange(d["groups"] * d["slices"] * d["slice_words"] * rows_per_word)
             rows = self._weights[self._bank_rows(d, used, False)]
+            if d["lanewise"]:
+                rows = rows[0]
             words = range(d["words"])
             if d["lanewise"]:
                 words = range(d["first_group"] * c.lanes // c.word, -(-(d["first_group"] + d["groups"]) * c.lanes // c.word))
@@ -311,7 +317,7 @@ class GoldenDevice(Device):
         if not inside.any():
             return np.zeros((len(places), d["steps"] * c.cores, len(ky), len(words) * c.word), np.uint8)
         address = np.where(inside, start, start[inside][0])[..., None, None, None] + within  # where outside, any that is read
-        bits = self._banks[:, self._read_at(SPIKES, address)]  # [core, place, tap, k, plane, word, bit]
+        bits = self._banks[:, self._touch(SPIKES, address, False)]  # [core, place, tap, k, plane, word, bit]
         weights = (1 << np.arange(d["planes"])).astype(np.uint8)
         values = np.einsum("caxkpwb,p->akcxwb", bits, weights) * inside[:, None, None, :, None, None].astype(np.uint8)
         return values.reshape(len(places), d["steps"] * c.cores, len(ky), len(words) * c.word)
@@ -320,12 +326,12 @@ class GoldenDevice(Device):
         """From accumulators [place, t, channel] to residual values, spikes and logits."""
         c = self.config
         beats = d["groups"] * c.beats
-        entries = self._params[self._read_at(PARAMETERS, d["param_base"] + np.arange(beats))]
+        entries = self._params[self._touch(PARAMETERS, d["param_base"] + np.arange(beats), False)]
         bias, shift = packing.unpack_parameters(np.ascontiguousarray(entries).reshape(-1).view(np.uint8))
         places, steps, _ = acc.shape
         first = d["first_group"] * c.beats
         if d["integrate"]:
-            index = self._write_at(RESIDUAL, d["u_dst"] + 2 * first + np.arange(2 * beats))
+            index = self._touch(RESIDUAL, d["u_dst"] + 2 * first + np.arange(2 * beats), True)
             self._u[index] = packing.split_logits(acc.sum(axis=(0, 1), dtype=np.int32) + bias, c.neuron_lanes)
             return
         place, step = np.arange(places)[:, None, None], np.arange(steps)[:, None]
@@ -335,7 +341,7 @@ class GoldenDevice(Device):
         if d["residual"] and d["partial"]:
             raise _Stop(ErrorCode.DESCRIPTOR)
         if d["residual"] or d["partial"]:
-            u = self._u[self._read_at(RESIDUAL, d["u_src"] + u_offset)].reshape(acc.shape)
+            u = self._u[self._touch(RESIDUAL, d["u_src"] + u_offset, False)].reshape(acc.shape)
         x: Array = ops.affine(acc, u if d["partial"] else bias, shift)
         if d["residual"] or d["u_write"]:
             y = x[:, writes]
@@ -343,7 +349,7 @@ class GoldenDevice(Device):
             self._set("SATURATIONS", self._get("SATURATIONS") + saturated)
         if d["u_write"]:
             values = x.astype(np.int16).reshape(*u_offset.shape, c.neuron_lanes)
-            self._u[self._write_at(RESIDUAL, d["u_dst"] + u_offset[:, writes])] = values[:, writes]
+            self._u[self._touch(RESIDUAL, d["u_dst"] + u_offset[:, writes], True)] = values[:, writes]
         if d["fire"]:
             self._fire(d, x, writes)
 
@@ -360,7 +366,7 @@ class GoldenDevice(Device):
         start = place * d["dst_pos_stride"] + place // d["out_w"] * d["dst_row_skip"]
         address = d["spike_dst"] + start[:, None] + t // c.cores * d["dst_words"] + channel // c.word  # [t, place, channel]
         for plane in range(d["out_planes"]):
-            at = self._write_at(SPIKES, address + plane * d["dst_plane_stride"])
+            at = self._touch(SPIKES, address + plane * d["dst_plane_stride"], True)
             self._banks[t % c.cores, at, channel % c.word] = spikes >> plane & 1
 
     def _hamming(self, d: Fields) -> None:
@@ -370,7 +376,7 @@ class GoldenDevice(Device):
             raise _Stop(ErrorCode.DESCRIPTOR)
         tokens = np.arange(d["bank_tokens"])[:, None] * d["step_stride"] + np.arange(d["words"])
         counted = self._banks[[core for core in range(c.cores) if d["bank_mask"] >> core & 1]]
-        k, v = (counted[:, self._read_at(SPIKES, d[x] + tokens)].reshape(-1, 1, 1, d["words"] * c.word)
+        k, v = (counted[:, self._touch(SPIKES, d[x] + tokens, False)].reshape(-1, 1, 1, d["words"] * c.word)
                 [..., low : low + width] for x in ("k_src", "v_src"))
         head = d["head_mask"] & -d["head_mask"] or width
         blocks, bias = ops.hamming_weights(k, v, width // head)
@@ -385,7 +391,7 @@ class GoldenDevice(Device):
         channel = np.arange(len(rows)) % (d["words"] * c.word)
         n = np.flatnonzero((channel >= low) & (channel < low + width))
         self._weights[self._bank_rows(d, n, True)] = rows[n]
-        beats = self._write_at(PARAMETERS, d["param_base"] + np.arange(width // c.neuron_lanes))
+        beats = self._touch(PARAMETERS, d["param_base"] + np.arange(width // c.neuron_lanes), True)
         entries = self._params[beats].reshape(-1)
         changed = entries + bias.reshape(-1).astype(np.uint32) & np.uint32(0xFFFFFF)
         self._params[beats] = (entries & np.uint32(0xFF000000) | changed).reshape(-1, c.neuron_lanes)

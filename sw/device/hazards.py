@@ -79,6 +79,15 @@ class Hazards:
             self._now.check(other, "does not wait for it")
         self._running.append(self._now)
 
+    def late(self) -> None:
+        """What it loads for later ones comes while it and others run, before the next one's images."""
+        self._now = _Use(f"what {self._now.name} loads for later ones", "", False)
+
+    def late_end(self) -> None:
+        """All of that is known."""
+        for other in self._running:
+            self._now.check(other, "loads while that one may run")
+
     def touch(self, memory: str, index: NDArray[np.integer], writes: bool) -> None:
         """The descriptor reads or writes these addresses."""
         marks = self._now.writes if writes else self._now.reads

@@ -192,12 +192,23 @@ def test_masks_and_padding():
     assert walk_of(SMALL, in_w=0).bits.sum() == 0
 
 
-def test_lanewise_rows_take_their_banks_in_turn():
+def test_lanewise_taps_go_to_the_slots_of_their_memories():
     fields = {"lanewise": 1, "slices": 2, "kernel_w": 3, "in_w": 3, "slice_words": 3, "groups": 2, "first_group": 1}
     walk = walk_of(SMALL, **fields)
-    turns = [[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [1, 0]]  # of each group rows 3, 4, 5, 0, 1, 2: slice 1 comes first
-    assert walk.bits[0, :, 1, 0].tolist() == [[0, 0]] * 6 + turns  # lanes 16 to 31 are silent; then the next word is read
-    assert walk_of(SMALL, **fields | {"first_group": 0, "groups": 1}).bits[0, :, 0, 0].tolist() == turns
+    assert walk.bits[0, :, 1, 0].tolist() == [[0, 0]] * 6 + [[1, 0]] * 6  # lanes 16 to 31 are silent; then the next word is read
+    both = replace(SMALL, taps=2)
+    assert walk_of(both, **fields).bits[0, 6:, 1, 0].tolist() == [[0, 1]] * 6  # of word 1, as long as x_stride is 0
+    assert walk_of(both, **fields | {"x_stride": 1}).bits[0, 4:, 1, 0].tolist() == [[1, 1], [0, 1]] * 2  # of words 1, 2, 3
+
+
+@pytest.mark.parametrize(("kernel", "fetches"), [((3, 3), 3), ((5, 5), 7), ((7, 7), 13), ((1, 2), 1), ((2, 2), 4)])
+def test_taps_are_fetched_together_where_memories_allow(kernel, fetches):
+    height, width = kernel
+    fields = {"lanewise": 1, "kernel_h": height, "kernel_w": width, "slice_words": height * width, "in_h": 0, "x_stride": 5}
+    assert walk_of(BASE, **fields, y_stride=width * 5 + 4).bits.shape[1] == fetches
+    assert walk_of(BASE, **fields | {"x_stride": 4}, y_stride=width * 4).bits.shape[1] == height * width
+    if height > 1:
+        assert walk_of(BASE, **fields, y_stride=width * 5 + 1).bits.shape[1] == height * width
 
 
 def test_sums_are_handed_over():

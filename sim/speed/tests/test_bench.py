@@ -33,7 +33,6 @@ def test_one_clip(tmp_path):
         assert x["slots"]["busy"] and sum(x["slots"].values()) <= report["slots"] * x["cycles"] and 0 < x["utilisation"] < 1
     clip = report["clip"]
     assert clip["predicted"] == pytest.approx(clip["cycles"], rel=0.01)
-    assert 0 <= clip["cycles"] - sum(x["cycles"] + x["wait"] for x in report["layers"]) < 0.01 * clip["cycles"]
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     spans = [x for x in events if x["ph"] == "X" and x["pid"] == timeline.MACHINE]
     assert {x["name"] for x in computing} <= {x["name"] for x in spans}

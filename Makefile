@@ -8,11 +8,11 @@ PYTHON ?= python3.11
 PY := $(VENV)/bin/python
 RECIPE ?= svformer-nano
 DATA ?=
-MODEL ?= golden/weights/svformer_nano.safetensors
+MODEL ?= golden/weights/svformer-nano.safetensors
 # System packages of a bare Debian 12: command:package
 SYSTEM := g++:g++ make:make perl:perl git:git $(PYTHON):python3 python3-config:python3-dev
 READY := $(VENV)/.installed
-BUNDLE := $(BUILD)/svformer_nano.$(PRESET).bundle
+BUNDLE := $(BUILD)/svformer-nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device board lint docs clean

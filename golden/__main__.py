@@ -75,7 +75,7 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    checkpoint: Checkpoint = WEIGHTS / "svformer_nano.safetensors",
+    checkpoint: Checkpoint = WEIGHTS / "svformer-nano.safetensors",
     data: Folder = None,
     out: Annotated[Path | None, typer.Option(help="folder for eval.json and confusion.png; build/eval/NAME if not given")] = None,
     cache: Cache = CACHE,
@@ -101,7 +101,7 @@ def evaluate(
 
 @app.command()
 def energy(
-    checkpoint: Checkpoint = WEIGHTS / "svformer_nano.safetensors", data: Folder = None, cache: Cache = CACHE,
+    checkpoint: Checkpoint = WEIGHTS / "svformer-nano.safetensors", data: Folder = None, cache: Cache = CACHE,
     part: Part = "test", clips: Limit = 16,
     board: Annotated[float | None, typer.Option(help="joules per clip measured at a board")] = None,
     threads: Threads = 1,
@@ -122,7 +122,7 @@ def energy(
 @app.command()
 def compare(
     weights: Annotated[Path, typer.Argument(help="integer model; its quantised checkpoint is NAME_qat beside it")]
-        = WEIGHTS / "svformer_nano.safetensors",
+        = WEIGHTS / "svformer-nano.safetensors",
     data: Folder = None, cache: Cache = CACHE, part: Part = "test", clips: Limit = None, threads: Threads = 1,
 ) -> None:
     """Compare quantised network and integer model in every spike, residual value and logit; fails at the first difference."""
@@ -167,7 +167,7 @@ def cost(
 
 @app.command()
 def weights(
-    model: Annotated[Path, typer.Argument(help="integer model")] = WEIGHTS / "svformer_nano.safetensors",
+    model: Annotated[Path, typer.Argument(help="integer model")] = WEIGHTS / "svformer-nano.safetensors",
     out: Annotated[Path, typer.Option(help="file to write")] = Path("build/weights.npz"),
 ) -> None:
     """Write the integer weights, biases and shifts of every layer as .npz, with the graph, for other hardware."""

@@ -61,7 +61,7 @@ CONFIGS: dict[str, Config] = {config.name: config for config in (
     SVFormerConfig(
         name="svformer-jhmdb", encoding=replace(_SMALL, height=112, width=112, frames=2, patch=1), classes=JHMDB,
         dims=(32, 192), depths=(0, 1), local_stages=1, stem=(3, 2, 1), inverted=_LITE0, down=(1, 1, 0), ratio=1,
-        neuron=NeuronConfig(levels=7),
+        neuron=NeuronConfig(levels=15),
     ),
     SVFormerConfig(
         name="svformer-nmnist", classes=_names(10), dims=(64, 128), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2,

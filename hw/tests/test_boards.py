@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ from hw.boards.catalog import BOARDS, OBSTACLES, BoardKind
 from hw.boards.page import table
 from hw.boards.pll import EcpPll, phase_steps
 from hw.boards.top import BoardTop
-from hw.flow import bitstream
+from hw.flow import bitstream, pnr
 from hw.flow.bitstream import ClockError, design, make_bitstream
 from hw.flow.tools import ToolError
 from hw.link.board import Board
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.link import Site
 from hw.link.uart import UartReceiver, UartTransmitter
+from hw.memory.block_ram import AxiBlockRam
+from hw.memory.sdram import SDRAM_32MB, AxiSdram
 from hw.tests.bench import simulate
 from sw.boards import BOARDS as PROGRAMMED
 
@@ -176,6 +179,17 @@ def test_every_board(kind: BoardKind) -> None:
     site = Site(board=kind.name, clock=kind.clock, memory_bytes=kind.memory_bytes, build="0" * 16)
     assert kind.name.encode() in site.identity(kind.config)
     assert PROGRAMMED[kind.name][1] == kind.suffix
+
+
+@pytest.mark.parametrize(("make", "tables", "memories"), [
+    (lambda: AxiSdram(32, SDRAM_32MB, 60_000_000), 450, 0), (lambda: AxiBlockRam(32, 16 << 10), 250, 8),
+], ids=["sdram", "block-ram"])
+def test_memories_stay_within_their_budget(make: Callable[[], Any], tables: int, memories: int, folder: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synthesised alone; a block RAM of an ECP5 holds 2 KB of beats."""
+    monkeypatch.setattr(pnr, "Accelerator", lambda _: make())
+    found = pnr.place_and_route(MICRO, ULX3S.chip, folder, megahertz=60, seed=1, route=False)["synthesis"]
+    assert found["luts"] <= tables and found["memories"] == memories
 
 
 def test_obstacles_are_no_boards() -> None:

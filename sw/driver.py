@@ -150,7 +150,18 @@ class Driver:
         return self._alone("run", clips, progress)
 
     def trace(self, clip: Array, progress: Progress | None = None) -> Result:
-        """Like `run`, with every tensor that the layers make."""
+        """Like `run`, with every tensor that the layers make.
+
+        Raises
+        ------
+        DeviceError
+            Also if all these tensors do not fit the device's memory, which may be large enough to `run`.
+        """
+        bundle = self.pipeline.bundle
+        needed = memory_needed(bundle, "trace")
+        if needed > self.device.memory_bytes:
+            raise DeviceError(f"every tensor of '{bundle.manifest.name}' needs {needed} bytes, {self.device.uri} has "
+                              f"{self.device.memory_bytes}: it can run clips, but not show what its layers make")
         return self._alone("trace", clip, progress)
 
     def submit(self, clip: Array, progress: Progress | None = None) -> Pending:

@@ -326,9 +326,9 @@ def counters(device: Device) -> dict[str, int]:
     return {"cycles": low | high << 32, **{name.lower(): read_register(device, name) for name in names}}
 
 
-def memory_needed(bundle: Bundle) -> int:
-    """Bytes of memory for one clip."""
-    return max(_places(bundle, program, 1)[1] for program in bundle.manifest.programs.values())
+def memory_needed(bundle: Bundle, program: str = "run") -> int:
+    """Bytes of memory for one clip of a program."""
+    return _places(bundle, bundle.manifest.programs[program], 1)[1]
 
 
 def _layer(program: Program, index: int) -> str:

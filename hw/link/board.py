@@ -58,7 +58,12 @@ class Board(wiring.Component):
         connect(m, link.axi, share.user1)
         connect(m, share.axi, flipped(self.axi))
         connect(m, receiver.received, waiting.w_stream)
-        connect(m, waiting.r_stream, link.requests)
+        # block RAM gives its data late in the cycle: they go through a register, every second cycle, more than the line brings
+        m.d.comb += waiting.r_stream.ready.eq(~link.requests.valid)
+        with m.If(waiting.r_stream.valid & waiting.r_stream.ready):
+            m.d.sync += [link.requests.payload.eq(waiting.r_stream.payload), link.requests.valid.eq(1)]
+        with m.Elif(link.requests.ready):
+            m.d.sync += link.requests.valid.eq(0)
         connect(m, link.answers, transmitter.send)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), link.irq.eq(accelerator.irq), self.active.eq(link.active),

@@ -81,7 +81,10 @@ def test_the_next_clip_is_written_while_one_is_computed(bundle, clips, expected)
 
 
 def test_a_memory_for_one_clip(bundle, clips, expected):
+    assert memory_needed(bundle) < memory_needed(bundle, "trace")
     driver = loaded(GoldenDevice(SMALL, memory_needed(bundle)), bundle)
+    with pytest.raises(DeviceError, match=r"every tensor of .* needs \d+ bytes, golden:small has \d+: it can run clips"):
+        driver.trace(clips[0].tensor)
     assert all(map(same, driver.run([clip.tensor for clip in clips]), expected))
 
 

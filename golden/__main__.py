@@ -255,16 +255,32 @@ def baselines(
 
 @app.command()
 def random(
-    out: Annotated[Path, typer.Option(help="model file to write")] = Path("build/random_nano.safetensors"),
+    network: Annotated[str | None, typer.Argument(help="network of a recipe, such as svformer-jhmdb; else a small one")] = None,
+    out: Annotated[Path | None, typer.Option(help="model file to write; build/random_NETWORK.safetensors if not given")] = None,
     seed: Annotated[int, typer.Option(help="same seed, same model")] = 1,
 ) -> None:
     """Write a model with random weights in which spikes flow."""
-    from golden.integer.network import save
-    from golden.integer.random_model import random_model
+    from dataclasses import replace
 
-    model, tensors = random_model(seed)
-    save(out, model, tensors)
-    typer.echo(f"{out}: {model.name}, {len(model.layers)} layers, seed {seed}")
+    from golden.integer.network import save
+    from golden.integer.random_model import random_model, random_tensors
+
+    path = out or Path(f"build/random_{network or 'nano'}.safetensors")
+    if network is None:
+        model, tensors = random_model(seed)
+    else:
+        from golden.evaluation import structure
+        from golden.models.catalogue import CONFIGS, build
+
+        if network not in CONFIGS:
+            raise ModelError(f"no network '{network}'; there are {', '.join(CONFIGS)}")
+        graph = structure(build(CONFIGS[network]))
+        if graph is None:
+            raise ModelError(f"network '{network}' cannot be quantised: it has what no machine of this project does")
+        model = replace(graph, card={"weights": "random", "command": f"python -m golden random {network} --seed {seed}"})
+        tensors = random_tensors(model, seed)
+    save(path, model, tensors)
+    typer.echo(f"{path}: {model.name}, {len(model.layers)} layers, seed {seed}")
 
 
 def opened(path: Path, data: Path | None, cache: Path, part: str, clips: int | None):

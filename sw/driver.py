@@ -141,9 +141,14 @@ class Driver:
             As `Pending.result`; of several clips, none goes on.
         """
         if not isinstance(clips, np.ndarray):
-            several = [self.submit(clip, progress) for clip in clips]
+            several: list[Pending] = []
+            results: list[Result] = []
             try:
-                return [x.result() for x in several]
+                for clip in clips:
+                    if len(several) == len(results) + PLACES:  # no more are packed than the device has room for
+                        results.append(several[len(results)].result())
+                    several.append(self.submit(clip, progress))
+                return results + [x.result() for x in several[len(results):]]
             finally:
                 for x in several:
                     x.cancel()

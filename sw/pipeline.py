@@ -113,6 +113,7 @@ class Pipeline:
         self.timeout, self.watchdog = 0.0, 0  #: seconds of a run, cycles without progress
         self._programs = bundle.manifest.programs
         self._readers = {name: StatisticsReader(program, device.uri) for name, program in self._programs.items()}
+        self._empty = {name: poison(program) for name, program in self._programs.items()}
         self._stale = True  # the image in memory cannot be relied on, nor what the machine does
         self._registers: dict[str, int] = {}  # as they were last written
         self._clips: deque[Pending] = deque()  # that have come to no end yet, in order
@@ -207,7 +208,7 @@ class Pipeline:
             self._subject = clip
             clip.place = self._places.pop()
             self.device.write_memory(clip.place.clip, clip.data.data)
-            self.device.write_memory(clip.place.statistics, poison(self._programs[clip.name]))
+            self.device.write_memory(clip.place.statistics, self._empty[clip.name])
             clip.state = State.WRITTEN
             self._start()
         self._start()
@@ -299,9 +300,10 @@ class Pipeline:
             for name, x in program.tensors.items()
         }
         size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
-        statistics = self._readers[clip.name].read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
+        reader = self._readers[clip.name]
+        words = reader.read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
         kept = tensors if clip.name == "trace" else {}
-        clip.outcome = conclude(self.bundle, tensors[program.result], kept, statistics, clip.cycles, clip.saturations)
+        clip.outcome = conclude(self.bundle, tensors[program.result], kept, reader, words, clip.cycles, clip.saturations)
         self._clips.remove(clip)
         self._places.append(place)
         if len(self.spare) < PLACES:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from golden.__main__ import app
 from golden.integer import network
+from golden.spec.model import ModelError
 
 RECIPE = """
 network = "svformer-nano"
@@ -103,6 +104,16 @@ def test_random(tmp_path):
     call("random", "--out", tmp_path / "m.safetensors", "--seed", 4)
     model, _ = network.load(tmp_path / "m.safetensors")
     assert model.card["weights"] == "random"
+
+
+def test_random_weights_of_a_named_network(tmp_path):
+    """Of events, here; a network that no machine does, and one that there is not, are refused."""
+    call("random", "svformer-nmnist", "--out", tmp_path / "m.safetensors")
+    model, tensors = network.load(tmp_path / "m.safetensors")
+    assert model.name == "svformer-nmnist" and model.encoding.kind == "events" and len(tensors) > 20
+    for name, message in (("svformer-ucf101", "cannot be quantised"), ("nothing", "no network 'nothing'; there are svformer-")):
+        result = CliRunner().invoke(app, ["random", name])
+        assert isinstance(result.exception, ModelError) and message in str(result.exception)
 
 
 def test_data(tmp_path):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from golden.spec import link as protocol
-from golden.spec.link import LENGTH_BYTES, REQUESTS, SEQUENCES, SPARSE_BYTES, STATUS_TEXT, Kind, Status
+from golden.spec.link import LENGTH_BYTES, REGISTER_BYTES, REQUESTS, SEQUENCES, SPARSE_BYTES, STATUS_TEXT, Kind, Status
 from sw.device.base import DeviceLostError, DeviceMismatchError
 from sw.link.codec import END, Answer, Decoder, encode, pack_sparse, sparse_sizes
 from sw.link.transport import Transport
@@ -104,13 +105,17 @@ class LinkClient:
         """Give the line back."""
         self.transport.close()
 
-    def read_register(self, address: int) -> int:
-        """A 32-bit register."""
-        return int(self._call(Kind.READ_REGISTER, {"address": address})["value"])
+    def read_registers(self, address: int, count: int) -> list[int]:
+        """So many 32-bit registers, one behind the other."""
+        values = {"address": address, "length": REGISTER_BYTES * count}
+        data = bytes(self._call(Kind.READ_REGISTERS, values)["data"])
+        if len(data) != REGISTER_BYTES * count:
+            raise LinkError(f"{self.transport.name}: {len(data)} bytes of registers, not {REGISTER_BYTES * count}")
+        return np.frombuffer(data, "<u4").tolist()
 
-    def write_register(self, address: int, value: int) -> None:
-        """Write a 32-bit register, once."""
-        self._call(Kind.WRITE_REGISTER, {"address": address, "value": value})
+    def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write 32-bit registers one behind the other, once, the first one first."""
+        self._call(Kind.WRITE_REGISTERS, {"address": address, "data": np.array(values, "<u4").tobytes()})
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read memory; address and size are multiples of the board's ``align``."""

@@ -17,6 +17,7 @@ from sw.link.codec import END, Answer, Decoder, encode, pack_sparse, sparse_size
 from sw.link.transport import Transport
 
 TRIES = 16  #: of a request
+TIMEOUT = 0.5  #: seconds to wait for an answer, beside the time on the line
 STREAK = 4  #: moves at once without a repetition, after which pieces of memory grow again
 LEAST_BYTES = 32  #: of memory in a frame, on a bad line; a multiple of every width of memory
 WAIT_LIMIT = 60.0  #: seconds of one WAIT
@@ -88,7 +89,7 @@ class LinkClient:
         Seconds to wait for an answer, beside the time on the line.
     """
 
-    def __init__(self, transport: Transport, timeout: float = 0.5) -> None:
+    def __init__(self, transport: Transport, timeout: float = TIMEOUT) -> None:
         self.transport, self.timeout = transport, timeout
         self.counters = Counters()
         self._decoder = Decoder()

@@ -50,7 +50,8 @@ def bench(
     device: Annotated[list[str], typer.Option(help=f"to be measured, may be repeated: {KINDS}")] = ["null:small"],  # noqa: B006
     model: ModelOption = None,
     count: Annotated[int, typer.Option("--clips", help="clips of a batch", min=1)] = 8,
-    clock: Annotated[float, typer.Option(help="MHz at which the host's own time (null:) is compared with the machine's")] = 80.0,
+    clock: Annotated[float, typer.Option(help="MHz at which the host's own time (null:) is compared with the machine's",
+                                         min=0.001)] = 80.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how fast devices take clips: FINN's throughput test.

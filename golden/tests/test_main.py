@@ -100,6 +100,20 @@ def test_parameters_of_published_networks():
     assert result.exit_code == 1 and "there are svformer-ucf101" in str(result.exception)
 
 
+@pytest.mark.parametrize("arguments", [("data", "--count", "0"), ("random", "--seed", "-1"), ("train", "--epochs", "0")])
+def test_numbers_that_make_no_sense(arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2 and "greater than or equal" in result.stderr
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    """No traceback: the command itself turns it into a message."""
+    for out in (tmp_path, "/proc/nothing/weights.npz"):
+        command = [sys.executable, "-m", "golden", "weights", "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and str(out).split("/weights")[0] in done.stderr
+
+
 def test_random(tmp_path):
     call("random", "--out", tmp_path / "m.safetensors", "--seed", 4)
     model, _ = network.load(tmp_path / "m.safetensors")

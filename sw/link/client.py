@@ -23,6 +23,7 @@ LEAST_BYTES = 32  #: of memory in a frame, on a bad line; a multiple of every wi
 WAIT_LIMIT = 60.0  #: seconds of one WAIT
 QUIET = 0.05  #: seconds without a byte after which nothing more comes
 RESTLESS = 5.0  #: seconds after which a line that is never quiet is given up
+BEAT_CYCLES = 256  #: of the board, for each word of memory: far more than any takes, so that a slow one is not asked in vain
 SHORT_BYTES = 80  #: on the line, of the longest answer that carries neither memory nor an echo
 
 
@@ -96,8 +97,10 @@ class LinkClient:
         self._frames: deque[Answer | None] = deque()
         self._sequence = random.randrange(SEQUENCES)  # so that answers to somebody else, before, are not taken for ours
         self._opened = False
+        self._cycle = 0.0  # seconds of a cycle of the board
         self._last_good: Answer | None = None
         self.identity = self._identify()
+        self._cycle = 1 / max(self.identity.clock, 1)
         self._unit = max(self.identity.align, 8)  # that pieces of memory are multiples of
         self._streak = 0
         self._piece = self._most = self.identity.data_bytes // self._unit * self._unit
@@ -221,6 +224,7 @@ class LinkClient:
         self._sequence = (self._sequence + 1) % SEQUENCES
         line = encode(kind, self._sequence, protocol.pack(REQUESTS[kind].fields, values))
         before = self.counters.bytes_received
+        patience += BEAT_CYCLES * max(int(values.get("length", 0)), len(line)) / REGISTER_BYTES * self._cycle
         moving = 2 * len(line) + int(values.get("length", 0)) + SHORT_BYTES  # bytes, at most, until the answer is here
         self.counters.requests += 1
         for attempt in range(TRIES):

@@ -1,4 +1,4 @@
-# Everything a user runs. PRESET, BOARD, CLIP, N, SEED, SEEDS, MODEL, RECIPE and DATA are the only settings.
+# Everything a user runs. PRESET, BOARD, CLIP, N, SEED, SEEDS, MODEL, RECIPE, DATA and LINK are the only settings.
 PRESET ?= small
 BOARD ?= ulx3s-85f
 SEEDS ?= 1
@@ -10,6 +10,7 @@ PYTHON ?= python3.11
 PY := $(VENV)/bin/python
 RECIPE ?= svformer-nano
 DATA ?=
+LINK ?= uart
 MODEL ?= golden/weights/svformer-nano.safetensors
 # System packages of a bare Debian 12: command:package
 SYSTEM := g++:g++ make:make perl:perl git:git $(PYTHON):python3 python3-config:python3-dev
@@ -17,7 +18,7 @@ READY := $(VENV)/.installed
 BUNDLE := $(BUILD)/svformer-nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device board bitstream netlist-sim lint docs clean
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench throughput verilog pnr sim-device board bitstream netlist-sim lint docs site pictures clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -51,8 +52,8 @@ formal: $(READY) ## formal contracts of streams, queue and arbiter
 sim-device: $(READY) ## the Verilated device, build/PRESET/libdevice.so
 	@$(PY) -m sim.device.build --preset $(PRESET)
 
-board: $(READY) ## a simulated board on a pseudo-terminal, until Ctrl-C; prints the device that opens it
-	@$(PY) -m sim.board --preset $(PRESET)
+board: $(READY) ## a simulated board, until Ctrl-C; prints the device that opens it: a serial line, or with LINK=udp a network
+	@$(PY) -m sim.board --preset $(PRESET) --link $(LINK)
 
 $(BUNDLE): $(MODEL) $(READY) $(wildcard sw/*.py golden/spec/*.py)
 	@mkdir -p $(BUILD)
@@ -72,6 +73,10 @@ bench: PRESET := base
 bench: N := 16
 bench: $(READY) ## cycles, utilisation, stalls by layer on N (16) clips: docs/results.md, build/bench.json, trace.json (PRESET=, MODEL=, DATA=)
 	$(PY) -m sim.speed --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(filter base,$(PRESET)),--sweeps)
+
+throughput: $(READY) ## the throughput test on null:, golden:, sim: and the simulated board, serial and UDP: docs/throughput.md (minutes)
+	$(PY) -m golden random svformer-jhmdb --out $(BUILD)/random_svformer-jhmdb.safetensors
+	$(PY) -m sim.throughput --preset $(PRESET) --large $(BUILD)/random_svformer-jhmdb.safetensors
 
 train: $(READY) ## by a recipe, float, then quantisation-aware (8 minutes on one core; RECIPE=name DATA=folder); writes build/train
 	$(if $(DATA),$(PY) -m pip install -q -e .[distill])
@@ -97,6 +102,14 @@ netlist-sim: $(READY) ## a clip through the driver on the synthesised netlist, w
 
 docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md, docs/presets.md, docs/link.md
 	$(PY) -m golden.spec.pages
+
+site: $(READY) ## the documentation as a site, build/site/index.html; any warning is an error
+	$(PY) -m pip install -q -e .[docs]
+	$(PY) -m sphinx -q -W --keep-going -b html docs $(BUILD)/site
+	@echo "$(BUILD)/site/index.html"
+
+pictures: $(READY) ## docs/stream.svg, a live stream; docs/overlap.svg, host, line and machine at the same time (minutes)
+	$(PY) -m sim.pictures
 
 lint: $(READY) ## style and types
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Manifest:
     input_bytes: int
     programs: dict[str, Program]
 
-    @property
+    @cached_property
     def video(self) -> Encoding:
         """How a clip becomes the input tensor."""
         return Encoding(**self.encoding)

@@ -44,7 +44,7 @@ from sw.packing import Array
 from sw.support import UnsupportedError
 from sw.throughput import AGAIN, own_time
 
-MODEL = Path("golden/weights/svformer_nano.safetensors")
+MODEL = Path("golden/weights/svformer-nano.safetensors")
 MHZ = 80.0  #: of the machine with which the host's own time is compared
 MANY = 32  #: clips that the host's own time is measured with
 KINDS = {

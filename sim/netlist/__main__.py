@@ -22,7 +22,7 @@ from sw.model_file import read_model
 from sw.support import UnsupportedError
 from sw.verify import compare, expect
 
-MODEL = Path("golden/weights/svformer_nano.safetensors")
+MODEL = Path("golden/weights/svformer-nano.safetensors")
 
 
 def main() -> None:

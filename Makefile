@@ -1,5 +1,7 @@
-# Everything a user runs. PRESET, CLIP, N, SEED, MODEL, RECIPE and DATA are the only settings.
+# Everything a user runs. PRESET, BOARD, CLIP, N, SEED, SEEDS, MODEL, RECIPE, DATA and LINK are the only settings.
 PRESET ?= small
+BOARD ?= ulx3s-85f
+SEEDS ?= 1
 N ?= 64
 CLIP ?=
 BUILD := build
@@ -8,14 +10,15 @@ PYTHON ?= python3.11
 PY := $(VENV)/bin/python
 RECIPE ?= svformer-nano
 DATA ?=
-MODEL ?= golden/weights/svformer_nano.safetensors
+LINK ?= uart
+MODEL ?= golden/weights/svformer-nano.safetensors
 # System packages of a bare Debian 12: command:package
 SYSTEM := g++:g++ make:make perl:perl git:git $(PYTHON):python3 python3-config:python3-dev
 READY := $(VENV)/.installed
-BUNDLE := $(BUILD)/svformer_nano.$(PRESET).bundle
+BUNDLE := $(BUILD)/svformer-nano.$(PRESET).bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench verilog pnr sim-device board lint docs clean
+.PHONY: help setup doctor test sim formal demo train data baselines evaluate verify bench throughput verilog pnr sim-device board bitstream netlist-sim lint docs site pictures clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -49,8 +52,8 @@ formal: $(READY) ## formal contracts of streams and queue
 sim-device: $(READY) ## the Verilated device, build/PRESET/libdevice.so
 	@$(PY) -m sim.device.build --preset $(PRESET)
 
-board: $(READY) ## a simulated board on a pseudo-terminal, until Ctrl-C; prints the device that opens it
-	@$(PY) -m sim.board --preset $(PRESET)
+board: $(READY) ## a simulated board, until Ctrl-C; prints the device that opens it: a serial line, or with LINK=udp a network
+	@$(PY) -m sim.board --preset $(PRESET) --link $(LINK)
 
 $(BUNDLE): $(MODEL) $(READY) $(wildcard sw/*.py golden/spec/*.py)
 	@mkdir -p $(BUILD)
@@ -71,6 +74,10 @@ bench: N := 16
 bench: $(READY) ## cycles, utilisation, stalls by layer on N (16) clips: docs/results.md, build/bench.json, trace.json (PRESET=, MODEL=, DATA=)
 	$(PY) -m sim.speed --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(filter base,$(PRESET)),--sweeps)
 
+throughput: $(READY) ## the throughput test on null:, golden:, sim: and the simulated board, serial and UDP: docs/throughput.md (minutes)
+	$(PY) -m golden random svformer-jhmdb --out $(BUILD)/random_svformer-jhmdb.safetensors
+	$(PY) -m sim.throughput --preset $(PRESET) --large $(BUILD)/random_svformer-jhmdb.safetensors
+
 train: $(READY) ## by a recipe, float, then quantisation-aware (8 minutes on one core; RECIPE=name DATA=folder); writes build/train
 	$(if $(DATA),$(PY) -m pip install -q -e .[distill])
 	$(PY) -m golden train $(RECIPE) $(if $(DATA),--data $(DATA))
@@ -87,8 +94,22 @@ verilog: $(READY) ## build/PRESET/accelerator.v
 pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
 	$(PY) -m hw pnr --preset $(PRESET)
 
+bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f SEEDS=n; half an hour)
+	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS)
+
+netlist-sim: $(READY) ## a clip through the driver on the synthesised netlist, with the cell models that yosys ships, every layer (PRESET=, MODEL=)
+	$(PY) -m sim.netlist --preset $(PRESET) --model $(MODEL)
+
 docs: $(READY) ## the generated pages: docs/registers.md, docs/descriptor.md, docs/presets.md, docs/link.md
 	$(PY) -m golden.spec.pages
+
+site: $(READY) ## the documentation as a site, build/site/index.html; any warning is an error
+	$(PY) -m pip install -q -e .[docs]
+	$(PY) -m sphinx -q -W --keep-going -b html docs $(BUILD)/site
+	@echo "$(BUILD)/site/index.html"
+
+pictures: $(READY) ## docs/stream.svg, a live stream; docs/overlap.svg, host, line and machine at the same time (minutes)
+	$(PY) -m sim.pictures
 
 lint: $(READY) ## style and types
 	$(VENV)/bin/ruff check .

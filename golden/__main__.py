@@ -39,10 +39,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="folder for weights, log and curves; build/train/NAME if not given")] = None,
     cache: Cache = CACHE,
     init: Annotated[Path | None, typer.Option(help="checkpoint to begin with (pre-training)")] = None,
-    seed: Annotated[int | None, typer.Option(help="other than the recipe's")] = None,
-    epochs: Annotated[int | None, typer.Option(help="of the float phase, other than the recipe's")] = None,
-    qat_epochs: Annotated[int | None, typer.Option(help="of the quantised phase, other than the recipe's")] = None,
-    clips: Annotated[int | None, typer.Option(help="of one epoch, other than the recipe's")] = None,
+    seed: Annotated[int | None, typer.Option(help="other than the recipe's", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="of the float phase, other than the recipe's", min=1)] = None,
+    qat_epochs: Annotated[int | None, typer.Option(help="of the quantised phase, other than the recipe's", min=1)] = None,
+    clips: Annotated[int | None, typer.Option(help="of one epoch, other than the recipe's", min=1)] = None,
     workers: Annotated[int, typer.Option(help="processes that decode and augment")] = 0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="where to train")] = "cpu",
     threads: Threads = 1,
@@ -75,7 +75,7 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    checkpoint: Checkpoint = WEIGHTS / "svformer_nano.safetensors",
+    checkpoint: Checkpoint = WEIGHTS / "svformer-nano.safetensors",
     data: Folder = None,
     out: Annotated[Path | None, typer.Option(help="folder for eval.json and confusion.png; build/eval/NAME if not given")] = None,
     cache: Cache = CACHE,
@@ -101,7 +101,7 @@ def evaluate(
 
 @app.command()
 def energy(
-    checkpoint: Checkpoint = WEIGHTS / "svformer_nano.safetensors", data: Folder = None, cache: Cache = CACHE,
+    checkpoint: Checkpoint = WEIGHTS / "svformer-nano.safetensors", data: Folder = None, cache: Cache = CACHE,
     part: Part = "test", clips: Limit = 16,
     board: Annotated[float | None, typer.Option(help="joules per clip measured at a board")] = None,
     threads: Threads = 1,
@@ -122,7 +122,7 @@ def energy(
 @app.command()
 def compare(
     weights: Annotated[Path, typer.Argument(help="integer model; its quantised checkpoint is NAME_qat beside it")]
-        = WEIGHTS / "svformer_nano.safetensors",
+        = WEIGHTS / "svformer-nano.safetensors",
     data: Folder = None, cache: Cache = CACHE, part: Part = "test", clips: Limit = None, threads: Threads = 1,
 ) -> None:
     """Compare quantised network and integer model in every spike, residual value and logit; fails at the first difference."""
@@ -167,7 +167,7 @@ def cost(
 
 @app.command()
 def weights(
-    model: Annotated[Path, typer.Argument(help="integer model")] = WEIGHTS / "svformer_nano.safetensors",
+    model: Annotated[Path, typer.Argument(help="integer model")] = WEIGHTS / "svformer-nano.safetensors",
     out: Annotated[Path, typer.Option(help="file to write")] = Path("build/weights.npz"),
 ) -> None:
     """Write the integer weights, biases and shifts of every layer as .npz, with the graph, for other hardware."""
@@ -177,7 +177,8 @@ def weights(
 
     graph, tensors = load(model)
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, graph=np.array(graph.to_json()), **tensors)  # type: ignore[arg-type]
+    with out.open("wb") as file:  # given a name, NumPy would choose another one
+        np.savez_compressed(file, graph=np.array(graph.to_json()), **tensors)  # type: ignore[arg-type]
     for layer in graph.layers:
         shapes = ", ".join(f"{part} {list(tensors[f'{layer.name}.{part}'].shape)}" for part in layer.parts)
         typer.echo(f"{layer.name:16} {layer.op:6} {layer.weight_bits} bits  {shapes}")
@@ -222,9 +223,9 @@ def import_nir(
 @app.command("data")
 def make_videos(
     out: Annotated[Path, typer.Option(help="folder; gets one folder per class")] = Path("build/videos"),
-    count: Annotated[int, typer.Option(help="number of clips, classes in turn")] = 16,
+    count: Annotated[int, typer.Option(help="number of clips, classes in turn", min=1)] = 16,
     split: Part = "test",
-    seed: Annotated[int, typer.Option(help="0 gives the clips of eval and compare")] = 0,
+    seed: Annotated[int, typer.Option(help="0 gives the clips of eval and compare", min=0)] = 0,
     lossless: Annotated[bool, typer.Option(help="FFV1 .mkv instead of H.264 .mp4")] = False,
 ) -> None:
     """Write clips as video files, DIR/<class>/NNN.mp4."""
@@ -239,8 +240,8 @@ def make_videos(
 
 @app.command()
 def baselines(
-    train: Annotated[int, typer.Option(help="training clips")] = 2400,
-    test: Annotated[int, typer.Option(help="test clips")] = 720,
+    train: Annotated[int, typer.Option(help="training clips", min=1)] = 2400,
+    test: Annotated[int, typer.Option(help="test clips", min=1)] = 720,
 ) -> None:
     """Show that neither one frame nor the unordered set of frames tells the class, only its pair."""
     from golden.data.baselines import baselines as run
@@ -255,16 +256,32 @@ def baselines(
 
 @app.command()
 def random(
-    out: Annotated[Path, typer.Option(help="model file to write")] = Path("build/random_nano.safetensors"),
-    seed: Annotated[int, typer.Option(help="same seed, same model")] = 1,
+    network: Annotated[str | None, typer.Argument(help="network of a recipe, such as svformer-jhmdb; else a small one")] = None,
+    out: Annotated[Path | None, typer.Option(help="model file to write; build/random_NETWORK.safetensors if not given")] = None,
+    seed: Annotated[int, typer.Option(help="same seed, same model", min=0)] = 1,
 ) -> None:
     """Write a model with random weights in which spikes flow."""
-    from golden.integer.network import save
-    from golden.integer.random_model import random_model
+    from dataclasses import replace
 
-    model, tensors = random_model(seed)
-    save(out, model, tensors)
-    typer.echo(f"{out}: {model.name}, {len(model.layers)} layers, seed {seed}")
+    from golden.integer.network import save
+    from golden.integer.random_model import random_model, random_tensors
+
+    path = out or Path(f"build/random_{network or 'nano'}.safetensors")
+    if network is None:
+        model, tensors = random_model(seed)
+    else:
+        from golden.evaluation import structure
+        from golden.models.catalogue import CONFIGS, build
+
+        if network not in CONFIGS:
+            raise ModelError(f"no network '{network}'; there are {', '.join(CONFIGS)}")
+        graph = structure(build(CONFIGS[network]))
+        if graph is None:
+            raise ModelError(f"network '{network}' cannot be quantised: it has what no machine of this project does")
+        model = replace(graph, card={"weights": "random", "command": f"python -m golden random {network} --seed {seed}"})
+        tensors = random_tensors(model, seed)
+    save(path, model, tensors)
+    typer.echo(f"{path}: {model.name}, {len(model.layers)} layers, seed {seed}")
 
 
 def opened(path: Path, data: Path | None, cache: Path, part: str, clips: int | None):
@@ -280,5 +297,5 @@ def opened(path: Path, data: Path | None, cache: Path, part: str, clips: int | N
 if __name__ == "__main__":
     try:
         app()
-    except (ModelError, DataError, EncodingError) as error:
+    except (ModelError, DataError, EncodingError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -57,13 +57,20 @@ class Student(nn.Module):
         self.view: nn.Module | None = None
         self.places = nn.ModuleList()
         if components:
-            channels = [spikes.shape[2] for spikes in self._look(self._empty())[1]]
+            channels = [spikes.shape[2] for spikes in self._spikes()]
             self.view = nn.Sequential(nn.BatchNorm1d(channels[-1]), nn.Linear(channels[-1], components))
             self.places.extend(nn.Sequential(nn.BatchNorm2d(c), nn.Conv2d(c, CHANNELS, 1)) for c in channels)
 
-    def _empty(self) -> Tensor:
-        t, h, w, c = self.net.config.encoding.shape
-        return torch.zeros(t, 1, c, h, w, device=next(self.net.parameters()).device)
+    @torch.no_grad()
+    def _spikes(self) -> list[Tensor]:
+        """Those of an empty clip that the student tells of."""
+        (t, h, w, c), training, skip = self.net.config.encoding.shape, self.net.training, self.net.skip
+        self.net.eval()
+        self.net.skip = 0
+        seen = self._look(torch.zeros(t, 1, c, h, w, device=next(self.net.parameters()).device))[1]
+        self.net.train(training)
+        self.net.skip = skip
+        return seen
 
     def _look(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits, and the spikes that the student tells of: those before the last change of resolution, and the last ones."""
@@ -75,14 +82,9 @@ class Student(nn.Module):
             handle.remove()
         return logits, seen
 
-    @torch.no_grad()
     def grids(self) -> list[tuple[int, int]]:
         """Height and width of the spikes that it tells of."""
-        training = self.net.training
-        self.net.eval()
-        sizes = [(x.shape[3], x.shape[4]) for x in self._look(self._empty())[1]]
-        self.net.train(training)
-        return sizes
+        return [(x.shape[3], x.shape[4]) for x in self._spikes()]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """Logits [B, classes], views [T, B, components], places [T, B, CHANNELS, H, W] each, of clips [T, B, C, H, W]."""

@@ -21,8 +21,8 @@ from golden.models.blocks import Separable
 from golden.models.network import Network
 from golden.spec.model import ModelError
 
-RANGE = 2.5
-BELOW = 1.5
+RANGE = 3.5
+BELOW = 2.5
 LIMIT = 6.0  #: of ReLU6
 
 

@@ -55,6 +55,8 @@ class Recipe(Choice):
     quantisation: Quantisation = field(default_factory=Quantisation)
     distillation: Distillation | None = None
     pretrained: bool = False  #: stem and inverted residual blocks begin with the teacher's weights, see `golden.pretraining`
+    frozen: int = 0  #: so many blocks, and the stem, keep these weights in the float phase, see `golden.frozen`
+    draws: int = 8  #: augmented forms of each clip that the frozen blocks see
 
     @property
     def config(self) -> Config:

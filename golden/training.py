@@ -29,6 +29,7 @@ from golden import parallel
 from golden.comparison import integer_score
 from golden.distillation import Student, Views, views
 from golden.examples import Data, Examples, Folder, open_examples
+from golden.frozen import frozen, made, settle
 from golden.integer.network import save
 from golden.models.catalogue import build
 from golden.models.checkpoint import load_checkpoint, save_checkpoint
@@ -108,7 +109,18 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
             raise ModelError("distillation needs a folder of videos")
         seen = views(examples.clips, recipe.distillation, run.cache, Student(net, 0).grids())
     log = Log(run.out, recipe, rank)
-    net, rates = fit(net, recipe, recipe.float, data, seen, run, log, rank, world), {}
+    rates = {}
+    if recipe.frozen:
+        with frozen(net, recipe.frozen) as front:
+            settle(net, front, examples)
+            digest = f"{json.dumps(recipe.to_dict(), sort_keys=True)} {data.card}"
+            parts: dict[str, Examples] = {}
+            for name, part in data.parts.items():
+                draws = recipe.draws if name == "train" else 0
+                parts[name] = made(net, front, part, draws, recipe.seed, run.out / f"frozen_{name}.npy", digest)
+            net = fit(net, recipe, recipe.float, replace(data, parts=parts), seen, run, log, rank, world)
+    else:
+        net = fit(net, recipe, recipe.float, data, seen, run, log, rank, world)
     rates["float"] = log.best("float")
     quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, recipe.qat, data, seen, run, log, rank, world)
     rates["QAT"] = log.best("qat")
@@ -197,12 +209,13 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     if phase.batch % world or not steps:
         raise ModelError(f"[{what}] batch {phase.batch} does not divide among {world} processes, or exceeds {count} clips")
     student = Student(net, recipe.distillation.components if recipe.distillation else 0).to(run.device)
-    weights = [p for p in student.parameters() if p.ndim > 1]
+    weights = [p for p in student.parameters() if p.ndim > 1 and p.requires_grad]
     others = [p for p in student.parameters() if p.ndim <= 1 and p.requires_grad]
     groups = [{"params": weights, "weight_decay": phase.decay}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, phase.lr)
     average: Any = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(phase.average), use_buffers=True)
-    anchor = Anchor(net) if recipe.distillation and recipe.distillation.anchor else None  # not watching the average
+    anchored = recipe.distillation and recipe.distillation.anchor and not net.skip
+    anchor = Anchor(net) if anchored else None  # not watching the average
     whole: Any = DistributedDataParallel(student) if world > 1 else student
     best, first = (-1.0, copy.deepcopy(net.state_dict())), 0
     state_path = run.out / f"{what}.resume"

@@ -1,4 +1,4 @@
-"""``python -m hw``: the accelerator as Verilog, its area and its clock."""
+"""``python -m hw``: the accelerator as Verilog, its area and its clock; bitstreams of boards."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from golden.spec.config import PRESETS, preset
-from hw.flow.devices import DEVICES
-from hw.flow.pnr import ToolError, place_and_route
+from hw.boards.catalog import BOARDS, OBSTACLES
+from hw.boards.page import table
+from hw.flow.bitstream import make_bitstream
+from hw.flow.devices import DEVICES, HOMES
+from hw.flow.pnr import place_and_route
+from hw.flow.tools import ToolError
 from hw.top import Accelerator
 from hw.verilog import to_verilog
-
-#: The chip that each preset is made for.
-HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
 
 
 def main() -> None:
@@ -31,7 +32,22 @@ def main() -> None:
     pnr.add_argument("--lut6", action="store_true", help="instead, count 6-input tables, as other chips have them (synth_xilinx)")
     for command in (verilog, pnr):
         command.add_argument("--preset", choices=PRESETS, default="small")
+    bitstream = commands.add_parser("bitstream", help="a board's bitstream, build/BOARD, and bitstream.json beside it")
+    bitstream.add_argument("board", choices=[*BOARDS, *OBSTACLES])
+    bitstream.add_argument("--seeds", type=int, default=1, help="runs of the placer, of which the fastest is kept (1)")
+    boards = commands.add_parser("boards", help="write docs/boards-table.md: what build/*/bitstream.json say")
+    boards.add_argument("--out", type=Path, default=Path("docs/boards-table.md"))
     arguments = parser.parse_args()
+    if arguments.command == "bitstream":
+        program(arguments.board, arguments.seeds)
+        return
+    if arguments.command == "boards":
+        try:
+            arguments.out.write_text(table(Path("build")), encoding="utf-8")
+        except FileNotFoundError as error:
+            sys.exit(f"error: {error}")
+        print(arguments.out)
+        return
     config = preset(arguments.preset)
     if arguments.command == "verilog":
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +62,23 @@ def main() -> None:
         sys.exit(f"error: {error}")
     show(report)
     print(f"{folder / 'report.json'}")
+
+
+def program(board: str, seeds: int) -> None:
+    """Make a board's bitstream, and say what came of it."""
+    if board in OBSTACLES:
+        sys.exit(f"error: {board}: {OBSTACLES[board]}")
+    kind = BOARDS[board]
+    folder = Path("build", kind.name)
+    try:
+        report = make_bitstream(kind, folder, range(1, seeds + 1))
+    except ToolError as error:
+        sys.exit(f"error: {error}")
+    path, x = folder / report["bitstream"], report
+    print(f"{path}: {x['preset']} on {x['device']}, build {x['build']}, {x['clock_mhz']:g} MHz of {x['fmax_mhz']:g} possible "
+          f"(seed {x['seed']}), {x['tables']:,} tables, {x['flops']:,} flip-flops, {x['block_rams']} block RAMs, "
+          f"{x['memory_bytes']:,} bytes of {x['memory']}")
+    print(f"python -m sw program {path} --board {board}")
 
 
 def show(report: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.lib.wiring import In, Out, Signature
 
 OKAY = 0  #: the only response code that is no error
+DECODE_ERROR = 3  #: there is nothing at that address
 
 MAX_BURST = 16  #: beats of the longest burst; bursts never cross a multiple of this, so never a 4 KiB page
 

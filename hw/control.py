@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
-from golden.spec.registers import ADDRESS_BITS
+from golden.spec.registers import ADDRESS_BITS, AT_WORK, HANDSHAKES
 from hw.axi import AxiLite, AxiRead, AxiWrite
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, mover_waits, param_write, u_read, u_write
 from hw.loader import Loader
@@ -125,6 +125,21 @@ class Control(wiring.Component):
             registers.read_beat.eq(read.rvalid & read.rready), registers.write_beat.eq(write.wvalid & write.wready),
             registers.saturations.eq(self.saturations),
         ]
+        units = {"LINEAR": sequencer.linear, "HAMMING": sequencer.hamming, "mover": sequencer.mover}
+        at_work: dict[str, Value] = {"reads": ~read_dma.idle, "writes": ~write_dma.idle}
+        for name, unit in units.items():
+            at_work[name] = running = Signal(name=f"{name}_runs")
+            with m.If(unit.start):
+                m.d.sync += running.eq(1)
+            with m.If(unit.done | supervisor.flush):
+                m.d.sync += running.eq(0)
+        channels = {
+            "AR": (read.arvalid, read.arready), "R": (read.rvalid, read.rready), "AW": (write.awvalid, write.awready),
+            "W": (write.wvalid, write.wready), "B": (write.bvalid, write.bready),
+            "descriptor": (loader.descriptors.valid, loader.descriptors.ready),
+            "record": (sequencer.records.valid, sequencer.records.ready),
+        }
+        m.d.comb += registers.handshakes.eq(Cat(*(Cat(channels[x]) for x in HANDSHAKES), *(at_work[x] for x in AT_WORK)))
         m.d.comb += [
             supervisor.start.eq(registers.start), supervisor.abort.eq(registers.abort),
             supervisor.watchdog.eq(registers.watchdog), supervisor.finished.eq(sequencer.finished),

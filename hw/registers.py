@@ -9,7 +9,17 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config
-from golden.spec.registers import ABORT, ADDRESS_BITS, ID_VALUE, REGISTERS, START, VERSION, ErrorCode
+from golden.spec.registers import (
+    ABORT,
+    ADDRESS_BITS,
+    AT_WORK,
+    HANDSHAKES,
+    ID_VALUE,
+    REGISTERS,
+    START,
+    VERSION,
+    ErrorCode,
+)
 from hw.axi import OKAY, AxiLite
 
 SLVERR = 2  #: response to an unmapped address and to a write of a read-only register
@@ -38,6 +48,8 @@ class RegisterBank(wiring.Component):
         A beat has been read or written.
     saturations : Signal(), in
         Increment of the register of that name.
+    handshakes : Signal(), in
+        Bits of the register of that name, which keeps those of the last busy cycle.
     irq : Signal(), out
     """
 
@@ -48,6 +60,7 @@ class RegisterBank(wiring.Component):
             "segments": Out(data.ArrayLayout(32, 4)), "busy": In(1), "finished": In(1), "error": In(1),
             "code": In(ErrorCode), "error_layer": In(16), "layer": In(16), "read_beat": In(1), "write_beat": In(1),
             "saturations": In(range(config.neuron_lanes + 1)), "irq": Out(1),
+            "handshakes": In(2 * len(HANDSHAKES) + len(AT_WORK)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -57,6 +70,7 @@ class RegisterBank(wiring.Component):
         code, error_layer = Signal(8), Signal(16)
         cycles = Signal(64)
         beats_read, beats_written, saturations = Signal(32), Signal(32), Signal(32)
+        handshakes = Signal.like(self.handshakes, name="kept")
         digest = self.config.digest
         contents = {
             "ID": Const(ID_VALUE, 32), "VERSION": Const(VERSION, 32),
@@ -66,6 +80,7 @@ class RegisterBank(wiring.Component):
             **{f"SEGMENT{i}": self.segments[i] for i in range(4)}, "LAYER": self.layer,
             "CYCLES_LO": cycles[:32], "CYCLES_HI": cycles[32:],
             "READ_BEATS": beats_read, "WRITE_BEATS": beats_written, "SATURATIONS": saturations,
+            "HANDSHAKES": handshakes,
         }
         assert contents.keys() == REGISTERS.keys()
 
@@ -115,6 +130,7 @@ class RegisterBank(wiring.Component):
             m.d.sync += [
                 cycles.eq(cycles + 1), beats_read.eq(beats_read + self.read_beat),
                 beats_written.eq(beats_written + self.write_beat), saturations.eq(saturations + self.saturations),
+                handshakes.eq(self.handshakes),
             ]
         with m.If(self.start | self.abort):
             m.d.sync += [done.eq(0), failed.eq(0), code.eq(0), error_layer.eq(0)]

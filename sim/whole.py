@@ -48,7 +48,7 @@ from sw.support import UnsupportedError
 
 ROOT = Path(__file__).parents[1]
 BUILD = Path("build")
-MODEL = Path("golden/weights/svformer_nano.safetensors")
+MODEL = Path("golden/weights/svformer-nano.safetensors")
 TIMEOUT = 24 * 3600.0  #: seconds for a clip
 
 

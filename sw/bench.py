@@ -15,7 +15,6 @@ from golden.encoding import DataError
 from golden.spec.encoding import Encoding
 from sw import sources
 from sw import verify as comparison
-from sw.bundle import Bundle
 from sw.console import (
     DEVICE,
     DIFFERENT,
@@ -39,9 +38,12 @@ from sw.device.null import NullDevice
 from sw.device.open import KINDS, open_device
 from sw.driver import Driver
 from sw.packing import Array
+from sw.throughput import own_time
 
 CLOCK = "machine at {:g} MHz, a clip[ms]"
+OWN = "host, a clip[ms]"
 OVERHEAD = "host overhead[%]"
+MANY = 32  #: clips that the host's own time is measured with
 
 
 @app.command(epilog=EXIT_CODES)
@@ -50,7 +52,8 @@ def bench(
     device: Annotated[list[str], typer.Option(help=f"to be measured, may be repeated: {KINDS}")] = ["null:small"],  # noqa: B006
     model: ModelOption = None,
     count: Annotated[int, typer.Option("--clips", help="clips of a batch", min=1)] = 8,
-    clock: Annotated[float, typer.Option(help="MHz at which the host's own time (null:) is compared with the machine's")] = 80.0,
+    clock: Annotated[float, typer.Option(help="MHz at which the host's own time (null:) is compared with the machine's",
+                                         min=0.001)] = 80.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how fast devices take clips: FINN's throughput test.
@@ -66,7 +69,7 @@ def bench(
                 driver = Driver(opened)
                 driver.load(used)
                 found[uri] = driver.throughput_test(clips)
-                found[uri] |= _overhead(opened, used, clips, found[uri], clock)
+                found[uri] |= _overhead(opened, driver, clips, clock)
     if as_json:
         dump(found)
         return
@@ -84,12 +87,13 @@ def _clips(files: list[Path], encoding: Encoding, count: int) -> list[Array]:
     return [known[i % len(known)] for i in range(count)]
 
 
-def _overhead(device: Device, used: Bundle, clips: list[Array], figures: dict[str, float], clock: float) -> dict[str, float]:
+def _overhead(device: Device, driver: Driver, clips: list[Array], clock: float) -> dict[str, float]:
     """Of a device that takes no time, what is left is the host's."""
     if not isinstance(device, NullDevice):
         return {}
-    machine = predict(used, config_of(device), clips[0]).cycles / clock / 1000
-    return {CLOCK.format(clock): machine, OVERHEAD: 100 * figures["runtime[ms]"] / figures["batch_size"] / machine}
+    own = 1000 * own_time(driver, [clips[i % len(clips)] for i in range(MANY)])[1]
+    machine = predict(driver.pipeline.bundle, config_of(device), clips[0]).cycles / clock / 1000
+    return {OWN: own, CLOCK.format(clock): machine, OVERHEAD: 100 * own / machine}
 
 
 @app.command(epilog=EXIT_CODES)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Manifest:
     spill_bytes: int  #: behind the image, for tensors that come and go
     programs: dict[str, Program]
 
-    @property
+    @cached_property
     def video(self) -> Encoding:
         """How a clip becomes the input tensor."""
         return Encoding(**self.encoding)

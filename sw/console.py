@@ -23,7 +23,7 @@ from sw.driver import ClipError, Driver
 from sw.model_file import ModelFile, read_model
 from sw.support import UnsupportedError
 
-MODEL = Path("golden/weights/svformer_nano.safetensors")
+MODEL = Path("golden/weights/svformer-nano.safetensors")
 DEVICE = "sim:small"
 
 DIFFERENT, UNUSABLE, FAILED = 1, 2, 3  #: exit codes; 0 is done

@@ -17,8 +17,10 @@ from sw import packing
 from sw.bundle import Bundle
 from sw.device.base import Device, DeviceError, DeviceLostError, DeviceMismatchError, DeviceUnavailableError
 from sw.packing import Array
-from sw.pipeline import LOOK, PLACES, Pending, Pipeline, Progress, counters, memory_needed, read_register
+from sw.pipeline import LOOK, PLACES, Pending, Pipeline, Progress, memory_needed
 from sw.results import Result
+from sw.stall import counters
+from sw.stall import registers as read_all
 
 if TYPE_CHECKING:
     from sw.link.check import LinkReport
@@ -80,13 +82,13 @@ class Driver:
         DeviceMismatchError
             If it is no accelerator of this project, or one of another register map.
         """
-        found = read_register(self.device, "ID")
+        known = read_all(self.device, "ID", "DIGEST3")
+        found, version = known["ID"], known["VERSION"]
         if found != registers.ID_VALUE:
             raise DeviceMismatchError(f"{self.device.uri} is no tANDem: its ID is {found:#010x}, not {registers.ID_VALUE:#010x}")
-        version = read_register(self.device, "VERSION")
         if version != registers.VERSION:
             raise DeviceMismatchError(f"{self.device.uri} has register map {version}, this software knows {registers.VERSION}")
-        digest = "".join(f"{read_register(self.device, f'DIGEST{i}'):08x}" for i in range(4))
+        digest = "".join(f"{known[f'DIGEST{i}']:08x}" for i in range(4))
         return Info(version, digest, next((c.name for c in PRESETS.values() if c.digest == digest), ""))
 
     def load(self, bundle: Bundle) -> None:
@@ -141,16 +143,32 @@ class Driver:
             As `Pending.result`; of several clips, none goes on.
         """
         if not isinstance(clips, np.ndarray):
-            several = [self.submit(clip, progress) for clip in clips]
+            several: list[Pending] = []
+            results: list[Result] = []
             try:
-                return [x.result() for x in several]
+                for clip in clips:
+                    if len(several) == len(results) + PLACES:  # no more are packed than the device has room for
+                        results.append(several[len(results)].result())
+                    several.append(self.submit(clip, progress))
+                return results + [x.result() for x in several[len(results):]]
             finally:
                 for x in several:
                     x.cancel()
         return self._alone("run", clips, progress)
 
     def trace(self, clip: Array, progress: Progress | None = None) -> Result:
-        """Like `run`, with every tensor that the layers make."""
+        """Like `run`, with every tensor that the layers make.
+
+        Raises
+        ------
+        DeviceError
+            Also if all these tensors do not fit the device's memory, which may be large enough to `run`.
+        """
+        bundle = self.pipeline.bundle
+        needed = memory_needed(bundle, "trace")
+        if needed > self.device.memory_bytes:
+            raise DeviceError(f"every tensor of '{bundle.manifest.name}' needs {needed} bytes, {self.device.uri} has "
+                              f"{self.device.memory_bytes}: it can run clips, but not show what its layers make")
         return self._alone("trace", clip, progress)
 
     def submit(self, clip: Array, progress: Progress | None = None) -> Pending:
@@ -220,7 +238,7 @@ class Driver:
                 time.sleep(AGAIN)
 
     def counters(self) -> dict[str, int]:
-        """What the machine counted since the last start: cycles, beats of memory, saturations, descriptor, status, error."""
+        """What the machine counted since the last start, and its state; see `sw.stall.counters`."""
         return counters(self.device)
 
     def check_memory(self) -> int | None:

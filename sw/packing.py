@@ -67,19 +67,32 @@ def pack_spikes(x: Array, word: int, planes: int = 1, out: Bytes | None = None) 
 
 
 def fold_channels(x: Array) -> Bytes:
-    """A tensor [T, H, W, C] of 8-bit values with channels padded with 0 to a multiple of 8."""
-    values = np.zeros((*x.shape[:3], round_up(x.shape[3], 8)), np.uint8)
-    values[..., : x.shape[3]] = x
-    return values
+    """A tensor [T, H, W, C] of 8-bit values as [H, W, T, C], with channels padded with 0 to a multiple of 8."""
+    t, h, w, c = x.shape
+    values = x = np.ascontiguousarray(x, np.uint8)
+    if c % 8:
+        values = np.zeros((t, h, w, round_up(c, 8)), np.uint8)
+    if c < 8:  # long loops over places, of as many channels as one number has room for, instead of many short ones
+        together = f"<u{c & -c}"
+        source, target = x.view(together), values.view(together)
+        for i in range(source.shape[3]):
+            target[..., i] = source[..., i]
+    elif c % 8:
+        values[..., :c] = x
+    eights = values.view("<u8").transpose(1, 2, 0, 3)  # moved together
+    return np.ascontiguousarray(eights).view(np.uint8)
 
 
 def pack_planes(values: Bytes, word: int, planes: int, out: Bytes | None = None) -> Bytes:
-    """Words ``[y][x][t][plane][word]`` of values [T, H, W, C], where C is a multiple of 8; ``out`` as for `pack_spikes`."""
-    t, h, w, c = values.shape
-    squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(t, h, w, c // 8, 8)  # last axis: plane
-    shape = (h, w, t, planes, round_up(c, word) // 8)
+    """Words ``[y][x][t][plane][word]`` of values [H, W, T, C], where C is a multiple of 8; ``out`` as for `pack_spikes`."""
+    h, w, t, c = values.shape
+    squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(h * w * t, c // 8, 8)  # last axis: plane
+    shape = (h * w * t, planes, round_up(c, word) // 8)
     words = np.zeros(shape, np.uint8) if out is None else out.reshape(shape)
-    words[..., : c // 8] = squares.transpose(1, 2, 0, 4, 3)[:, :, :, :planes]
+    if c == 8 and shape[2] == 8:
+        words.view("<u8")[..., 0] = squares[:, 0, :planes]  # a whole word at once
+    else:
+        words[..., : c // 8] = squares.transpose(0, 2, 1)[:, :planes]
     return words.reshape(-1)
 
 

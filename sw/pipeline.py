@@ -18,6 +18,7 @@ from sw.bundle import Bundle, Program
 from sw.device.base import Device, DeviceError, DeviceLostError, DeviceTimeoutError, RunError
 from sw.packing import Bytes
 from sw.results import Result, StatisticsReader, conclude, poison, unpack
+from sw.stall import counters, explain, layer_of
 
 LOOK = 0.1  #: seconds between looks at the progress of a run
 PLACES = 2  #: clips that the device's memory holds, where there is room
@@ -113,6 +114,7 @@ class Pipeline:
         self.timeout, self.watchdog = 0.0, 0  #: seconds of a run, cycles without progress
         self._programs = bundle.manifest.programs
         self._readers = {name: StatisticsReader(program, device.uri) for name, program in self._programs.items()}
+        self._empty = {name: poison(program) for name, program in self._programs.items()}
         self._stale = True  # the image in memory cannot be relied on, nor what the machine does
         self._registers: dict[str, int] = {}  # as they were last written
         self._clips: deque[Pending] = deque()  # that have come to no end yet, in order
@@ -187,8 +189,8 @@ class Pipeline:
         One that has ended is left alone: the machine still takes what the memory owes it, so that the next run does not
         get answers meant for this one, and an abort meanwhile would cut that short.
         """
-        if self._read("STATUS") & registers.BUSY:
-            self._write("CONTROL", registers.ABORT)
+        if self.device.read_register(REGISTERS["STATUS"].address) & registers.BUSY:
+            self.device.write_register(REGISTERS["CONTROL"].address, registers.ABORT)
 
     def _step(self, seconds: float) -> None:
         self._feed()
@@ -207,7 +209,7 @@ class Pipeline:
             self._subject = clip
             clip.place = self._places.pop()
             self.device.write_memory(clip.place.clip, clip.data.data)
-            self.device.write_memory(clip.place.statistics, poison(self._programs[clip.name]))
+            self.device.write_memory(clip.place.statistics, self._empty[clip.name])
             clip.state = State.WRITTEN
             self._start()
         self._start()
@@ -237,14 +239,15 @@ class Pipeline:
             return
         self._subject = clip
         assert clip.place
-        for name, value in (
-            ("SEGMENT0", 0), ("SEGMENT1", clip.place.clip), ("SEGMENT2", clip.place.results), ("SEGMENT3", clip.place.statistics),
-            ("PROGRAM", self._programs[clip.name].offset), ("WATCHDOG", self.watchdog), ("IRQ_ENABLE", 1),
-        ):
-            if self._registers.get(name) != value:
-                self._write(name, value)
-                self._registers[name] = value
-        self._write("CONTROL", registers.START)
+        wanted = {
+            "IRQ_ENABLE": 1, "WATCHDOG": self.watchdog, "PROGRAM": self._programs[clip.name].offset, "SEGMENT0": 0,
+            "SEGMENT1": clip.place.clip, "SEGMENT2": clip.place.results, "SEGMENT3": clip.place.statistics,
+        }
+        first = next((name for name, value in wanted.items() if self._registers.get(name) != value), "CONTROL")
+        at = REGISTERS[first].address
+        values = [wanted[x.name] for x in REGISTERS.values() if at <= x.address < REGISTERS["CONTROL"].address]
+        self.device.write_registers(at, [*values, registers.START])  # all at once, the start last
+        self._registers = wanted
         clip.state, clip.deadline = State.RUNNING, time.monotonic() + self.timeout
 
     def _ended(self, clip: Pending, seconds: float) -> bool:
@@ -253,41 +256,24 @@ class Pipeline:
         program = self._programs[clip.name]
         if not self.device.wait_interrupt(max(min(seconds, clip.deadline - time.monotonic()), 0)):
             if clip.progress:
-                index = self._read("LAYER")
-                clip.progress(index, len(program.steps), _layer(program, index))
+                index = self.device.read_register(REGISTERS["LAYER"].address)
+                clip.progress(index, len(program.steps), layer_of(program, index))
             if time.monotonic() >= clip.deadline:
-                raise DeviceTimeoutError(f"{self.device.uri} did not finish within {self.timeout:g} s; {self._stall(program)}")
+                before = counters(self.device)
+                self.device.wait_interrupt(LOOK)
+                state = explain(program, before, counters(self.device))
+                raise DeviceTimeoutError(f"{self.device.uri} did not finish within {self.timeout:g} s; {state}")
             return False
-        if self._read("STATUS") & registers.FAILED:
-            error = self._read("ERROR")
-            code, index = error & 0xFF, error >> 16
-            raise RunError(code, index, _layer(program, index), self._stall(program) if code == ErrorCode.WATCHDOG else "")
-        clip.cycles = self._read("CYCLES_LO") | self._read("CYCLES_HI") << 32
-        clip.saturations = self._read("SATURATIONS")
+        found = counters(self.device)
+        if found["status"] & registers.FAILED:
+            code, index = found["error"] & 0xFF, found["error"] >> 16
+            raise RunError(code, index, layer_of(program, index),
+                           explain(program, found, found) if code == ErrorCode.WATCHDOG else "")
+        clip.cycles, clip.saturations = found["cycles"], found["saturations"]
         clip.state = State.ENDED
         if clip.progress:
             clip.progress(len(program.steps), len(program.steps), program.steps[-1].layer)
         return True
-
-    def _stall(self, program: Program) -> str:
-        """Where the machine stands, and which of its handshakes with memory goes on."""
-        before = counters(self.device)
-        self.device.wait_interrupt(LOOK)
-        after = counters(self.device)
-        index = after["layer"]
-        opcode = program.steps[index].opcode if index < len(program.steps) else "unknown"
-        still = {key for key in ("read_beats", "write_beats") if after[key] == before[key]}
-        beats = f"{after['read_beats']} beats of memory read, {after['write_beats']} written"
-        if opcode == "load" and "read_beats" in still:
-            cause = "no read data (RVALID) come for its input"
-        elif opcode == "store" and "write_beats" in still:
-            cause = "its writes are not taken (WREADY) or not answered (BVALID)"
-        elif len(still) == 2:
-            cause = "no beat goes to or from memory: its unit is at work, or no read data (RVALID) come for its weights"
-        else:
-            cause = "memory goes on"
-        return (f"it was in layer '{_layer(program, index)}' (descriptor {index}, {opcode}): {cause}; {beats}, "
-                f"{after['cycles']:,} cycles since the start, status {after['status']:#x}")
 
     def _collect(self, clip: Pending) -> None:
         """Read the results of a clip that has ended, and give its place free."""
@@ -299,40 +285,19 @@ class Pipeline:
             for name, x in program.tensors.items()
         }
         size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
-        statistics = self._readers[clip.name].read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
+        reader = self._readers[clip.name]
+        words = reader.read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
         kept = tensors if clip.name == "trace" else {}
-        clip.outcome = conclude(self.bundle, tensors[program.result], kept, statistics, clip.cycles, clip.saturations)
+        clip.outcome = conclude(self.bundle, tensors[program.result], kept, reader, words, clip.cycles, clip.saturations)
         self._clips.remove(clip)
         self._places.append(place)
         if len(self.spare) < PLACES:
             self.spare.append(clip.data)
 
-    def _read(self, name: str) -> int:
-        return read_register(self.device, name)
 
-    def _write(self, name: str, value: int) -> None:
-        self.device.write_register(REGISTERS[name].address, value)
-
-
-def read_register(device: Device, name: str) -> int:
-    """A register of a device by its name."""
-    return device.read_register(REGISTERS[name].address)
-
-
-def counters(device: Device) -> dict[str, int]:
-    """What a machine has counted since the last start: cycles, beats of memory, saturations, descriptor, status, error."""
-    low, high = read_register(device, "CYCLES_LO"), read_register(device, "CYCLES_HI")
-    names = ("READ_BEATS", "WRITE_BEATS", "SATURATIONS", "LAYER", "STATUS", "ERROR")
-    return {"cycles": low | high << 32, **{name.lower(): read_register(device, name) for name in names}}
-
-
-def memory_needed(bundle: Bundle) -> int:
-    """Bytes of memory for one clip."""
-    return max(_places(bundle, program, 1)[1] for program in bundle.manifest.programs.values())
-
-
-def _layer(program: Program, index: int) -> str:
-    return program.steps[index].layer if index < len(program.steps) else "unknown"
+def memory_needed(bundle: Bundle, program: str = "run") -> int:
+    """Bytes of memory for one clip of a program."""
+    return _places(bundle, bundle.manifest.programs[program], 1)[1]
 
 
 def _places(bundle: Bundle, program: Program, count: int) -> tuple[list[Place], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from math import lcm
 
 import numpy as np
@@ -18,6 +19,8 @@ from sw.packing import Array, Bytes
 
 COMPUTING = ("linear", "hamming")  #: opcodes that belong to a layer; the others are transfers
 RECORD_WORDS = registers.STATISTICS_BYTES // 4
+KEYS = list(registers.STATISTICS)[1:]  #: of a record, behind the index of its descriptor
+ADDS = 1 + KEYS.index("adds")  #: place of a record's weight rows
 
 
 @dataclass
@@ -50,43 +53,51 @@ class Result:
         Class with the largest logit, the lowest index on a tie; -1 and "" without classes.
     logits : [O] int32
         Of all classes, of which there may be none.
-    scores : [O] float
-        Softmax of the logits over their standard deviation: for display, since logits have no scale of their own.
     cycles : int
         From start to end; 0 on the functional model.
-    layers : dict
-        Statistics by layer, in order of execution.
     utilisation : float
         Synaptic operations per cycle over the peak of the array.
     saturations : int
         Residual values that were clipped.
+    sops : int
+        Synaptic operations of the whole clip.
     tensors : dict
         [T, H, W, C] by name, where traced.
     words : [descriptors, words] uint32
         Statistics records as the machine wrote them.
+    reader : StatisticsReader
+        Of the program.
     """
 
     output: Array = field(repr=False)
     index: int
     label: str
     logits: NDArray[np.int32]
-    scores: NDArray[np.float64]
     cycles: int
-    layers: dict[str, LayerStatistics]
     utilisation: float
     saturations: int
+    sops: int
     tensors: dict[str, Array] = field(repr=False)
     words: NDArray[np.uint32] = field(repr=False)
+    reader: StatisticsReader = field(repr=False)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Softmax [O] of the logits over their standard deviation: for display, since logits have no scale of their own."""
+        if not self.logits.size:
+            return np.zeros(0)
+        powers = np.exp((self.logits - self.logits.max()) / (self.logits.std() or 1.0))
+        return powers / powers.sum()
+
+    @cached_property
+    def layers(self) -> dict[str, LayerStatistics]:
+        """Statistics by layer, in order of execution; made when they are asked for, since few streams ask."""
+        return self.reader.layers(self.words)
 
     @property
     def records(self) -> list[dict[str, int]]:
         """Statistics of every descriptor but END, by the names in `golden.spec.registers.STATISTICS`, in the program's order."""
         return [dict(zip(registers.STATISTICS, row, strict=False)) for row in self.words.tolist()]
-
-    @property
-    def sops(self) -> int:
-        """Synaptic operations of the whole clip."""
-        return sum(x.sops for x in self.layers.values())
 
 
 def spans(records: Iterable[Mapping[str, int]], beside: Iterable[int]) -> list[tuple[int, int]]:
@@ -123,13 +134,14 @@ class StatisticsReader:
         self.uri, self.steps = uri, program.steps[:-1]  # END leaves none
         names = [step.layer if step.opcode in COMPUTING else step.opcode for step in self.steps]
         self.names = list(dict.fromkeys(names))
+        self._order = np.arange(len(self.steps))
         self._groups = np.array([[name == x for x in names] for name in self.names], np.int64)
-        self._members = [[i for i, name in enumerate(names) if name == x] for x in self.names]
         self._unit = lcm(*(step.sop_den for step in self.steps))  # all shares are whole numbers of 1 / unit
-        self._shares = [int(Fraction(step.sop_num, step.sop_den) * self._unit) for step in self.steps]
+        shares = [int(Fraction(step.sop_num, step.sop_den) * self._unit) for step in self.steps]
+        self._shares = np.array(shares, np.int64 if sum(shares) < 1 << 31 else object)  # of up to 2^32 adds each
 
-    def read(self, data: Bytes) -> tuple[NDArray[np.uint32], dict[str, LayerStatistics]]:
-        """Records [descriptors, words] of their bytes, and statistics by layer.
+    def read(self, data: Bytes) -> NDArray[np.uint32]:
+        """Records [descriptors, words] of their bytes.
 
         Raises
         ------
@@ -137,18 +149,23 @@ class StatisticsReader:
             If one has not been written.
         """
         records = data.view("<u4").reshape(len(self.steps), -1)
-        missing = np.flatnonzero(records[:, 0] != np.arange(len(self.steps)))
+        missing = np.flatnonzero(records[:, 0] != self._order)
         if missing.size:
             step = self.steps[int(missing[0])]
             raise DeviceError(f"{self.uri} left no statistics record for layer '{step.layer}' (descriptor {missing[0]})")
-        keys = list(registers.STATISTICS)[1:]
-        sums = self._groups @ records[:, 1 : len(keys) + 1].astype(np.int64)
-        parts = [adds * share for adds, share in zip(records[:, 1 + keys.index("adds")].tolist(), self._shares, strict=True)]
-        layers = {}
-        for name, members, values in zip(self.names, self._members, sums.tolist(), strict=True):
-            sops = sum(parts[i] for i in members) // self._unit
-            layers[name] = LayerStatistics(name, **dict(zip(keys, values, strict=True)), sops=sops)
-        return records, layers
+        return records
+
+    def sops(self, records: NDArray[np.uint32]) -> list[int]:
+        """Synaptic operations of each layer, in the order of ``names``."""
+        return ((self._groups @ (records[:, ADDS] * self._shares)) // self._unit).tolist()
+
+    def layers(self, records: NDArray[np.uint32]) -> dict[str, LayerStatistics]:
+        """Statistics by layer."""
+        sums = (self._groups @ records[:, 1 : len(KEYS) + 1].astype(np.int64)).tolist()
+        return {
+            name: LayerStatistics(name, **dict(zip(KEYS, values, strict=True)), sops=sops)
+            for name, values, sops in zip(self.names, sums, self.sops(records), strict=True)
+        }
 
 
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
@@ -163,21 +180,15 @@ def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)
 
 
-def conclude(bundle: Bundle, output: Array, tensors: dict[str, Array],
-             statistics: tuple[NDArray[np.uint32], dict[str, LayerStatistics]], cycles: int, saturations: int) -> Result:
-    """The result of a clip out of what was read; ``statistics`` as `StatisticsReader.read` gives them."""
-    manifest, (words, layers) = bundle.manifest, statistics
-    sops = sum(x.sops for x in layers.values())
+def conclude(bundle: Bundle, output: Array, tensors: dict[str, Array], reader: StatisticsReader, words: NDArray[np.uint32],
+             cycles: int, saturations: int) -> Result:
+    """The result of a clip out of what was read; ``words`` as `StatisticsReader.read` gives them."""
+    manifest = bundle.manifest
+    sops = sum(reader.sops(words))
     utilisation = sops / (manifest.peak_sop * cycles) if cycles else 0.0
-    logits, index, label, scores = np.zeros(0, np.int32), -1, "", np.zeros(0)
+    logits, index, label = np.zeros(0, np.int32), -1, ""
     if manifest.classes:
         logits = output.reshape(-1).astype(np.int32)
-        index, scores = int(np.argmax(logits)), _scores(logits)
+        index = int(logits.argmax())
         label = manifest.classes[index]
-    return Result(output, index, label, logits, scores, cycles, layers, utilisation, saturations, tensors, words)
-
-
-def _scores(logits: NDArray[np.int32]) -> NDArray[np.float64]:
-    spread = logits - logits.max()
-    powers = np.exp(spread / (logits.std() or 1.0))
-    return powers / powers.sum()
+    return Result(output, index, label, logits, cycles, utilisation, saturations, sops, tensors, words, reader)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from golden.encoding import encode
 from golden.integer.graph import svformer_graph
 from golden.integer.network import Array, accumulate, finish
+from golden.spec.encoding import EVENTS, RGB
 from golden.spec.model import HEAD, INPUT, Encoding, Layer, Model
 
 NANO = Encoding(height=32, width=32, timesteps=16, frames=2, patch=4)
@@ -17,7 +18,7 @@ RATE = (5, 25)  #: per cent of neurons that fire in each layer, aimed at
 
 
 def random_clip(encoding: Encoding, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Input tensor of a bright, noisy square that moves over a dark, noisy ground."""
+    """Input tensor of a bright, noisy square that moves over a dark, noisy ground; of events, two where it is bright."""
     t, height, width = encoding.timesteps, encoding.height, encoding.width
     frames = rng.integers(0, 24, (t, height, width), np.uint8)
     size, y, x = height // 3, *rng.integers(0, height, 2)
@@ -26,6 +27,10 @@ def random_clip(encoding: Encoding, rng: np.random.Generator) -> NDArray[np.uint
         rows = (np.arange(size) + y + i * dy) % height
         columns = (np.arange(size) + x + i * dx) % width
         frames[i, rows[:, None], columns[None, :]] = rng.integers(120, 256, (size, size), np.uint8)
+    if encoding.kind == RGB:
+        frames = np.repeat(frames[..., None], 3, axis=-1)
+    elif encoding.kind == EVENTS:
+        frames = np.repeat(frames[..., None] // 64, 2, axis=-1) & (1 << encoding.bits) - 1
     return encode(frames, encoding)
 
 
@@ -43,17 +48,21 @@ def random_model(seed: int, encoding: Encoding = NANO, classes: int = 8, **sizes
     **sizes : int
         Of `svformer_graph`: ``local``, ``wide``, ``heads``, ``blocks``, ``ratio``.
     """
-    rng = np.random.default_rng(seed)
     card = {"weights": "random", "command": f"python -m golden random --seed {seed}"}
     model = svformer_graph(
         name="random-nano", encoding=encoding, classes=tuple(f"class{i}" for i in range(classes)), card=card, **sizes
     )
-    clips = [random_clip(encoding, rng) for _ in range(2)]
-    known: list[dict[str, Array]] = [{INPUT: clip} for clip in clips]
+    return replace(model, card={**model.card, "seed": str(seed)}), random_tensors(model, seed)
+
+
+def random_tensors(model: Model, seed: int) -> dict[str, Array]:
+    """Random weights, shifts and biases that make 5 to 25 % of a model's neurons fire, of which it has no masks."""
+    rng = np.random.default_rng(seed)
+    known: list[dict[str, Array]] = [{INPUT: random_clip(model.encoding, rng)} for _ in range(2)]
     tensors: dict[str, Array] = {}
     for layer in model.layers:
         calibrate(layer, tensors, known, rng, RATE, model.u_bits)
-    return replace(model, card={**model.card, "seed": str(seed)}), tensors
+    return tensors
 
 
 def calibrate(

@@ -41,8 +41,8 @@ _15M = SpikeVideoFormerConfig(name="spikevideoformer-15m", encoding=replace(_VID
                               attention=_SDHA_PUBLISHED, neuron=NeuronConfig(surrogate="sigmoid"), published=True)
 _SMALL = Encoding(kind=RGB, height=64, width=64, timesteps=16, frames=1, patch=4)
 
-#: EfficientNet-Lite0's blocks down to a sixteenth of the resolution, whose weights can be taken over.
-_LITE0 = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
+#: EfficientNet-Lite0's first twelve blocks, whose weights can be taken over: the last one halves the resolution a fifth time.
+_LITE0 = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 1))
 
 CONFIGS: dict[str, Config] = {config.name: config for config in (
     # as published
@@ -59,8 +59,9 @@ CONFIGS: dict[str, Config] = {config.name: config for config in (
         dims=(32, 64), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2, head_dim=32,
     ),
     SVFormerConfig(
-        name="svformer-jhmdb", encoding=replace(_SMALL, frames=2, patch=1), classes=JHMDB, dims=(32, 192), depths=(0, 1),
-        local_stages=1, stem=(3, 2, 1), inverted=_LITE0, down=(1, 1, 0), neuron=NeuronConfig(levels=7),
+        name="svformer-jhmdb", encoding=replace(_SMALL, height=112, width=112, frames=2, patch=1), classes=JHMDB,
+        dims=(32, 192), depths=(0, 1), local_stages=1, stem=(3, 2, 1), inverted=_LITE0, down=(1, 1, 0), ratio=1,
+        neuron=NeuronConfig(levels=15),
     ),
     SVFormerConfig(
         name="svformer-nmnist", classes=_names(10), dims=(64, 128), depths=(1, 1), local_stages=1, stem=(1, 1, 0), local_ratio=2,

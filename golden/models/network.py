@@ -32,6 +32,8 @@ class Network(nn.Module):
         If it shall be quantised and has parts that the integer contract cannot express.
     """
 
+    skip = 0  #: modules in front that are not run, since the input is what they made; see `golden.frozen`
+
     def __init__(self, config: Any, quant: Quantisation | None = None):
         super().__init__()
         if quant and (reasons := config.obstacles()):
@@ -99,8 +101,12 @@ N = TypeVar("N", bound=Network)
 
 
 def as_input(x: np.ndarray, encoding: Encoding) -> Tensor:
-    """Encoded clips [B, T, H, W, C] uint8 as networks take them, [T, B, C, H, W] float: pixels / 256, or counts."""
-    return torch.from_numpy(x).transpose(0, 1).contiguous().permute(0, 1, 4, 2, 3).float().div_(full_scale(encoding))
+    """Encoded clips [B, T, H, W, C] uint8 as networks take them, [T, B, C, H, W] float: pixels / 256, or counts.
+
+    Floats are what a network's first modules have made of clips, and stay as they are.
+    """
+    clips = torch.from_numpy(x).transpose(0, 1).contiguous().permute(0, 1, 4, 2, 3).float()
+    return clips if np.issubdtype(x.dtype, np.floating) else clips.div_(full_scale(encoding))
 
 
 @torch.no_grad()

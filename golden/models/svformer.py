@@ -130,6 +130,6 @@ class SVFormer(Network):
 
     def run(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of clips [T, B, C, H, W]."""
-        u = self.chain[: self.fork](x)
+        u = self.chain[self.skip : self.fork](x)
         beside = [] if self.branch is None else [self.branch(u)]
         return self.head(self.chain[self.fork :](u), *beside)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-VERSION = 2  #: of the protocol
+VERSION = 3  #: of the protocol
 
 DELIMITER = 0  #: the byte that ends a frame, and is nowhere else
 KIND_BYTES, SEQUENCE_BYTES, CRC_BYTES = 1, 2, 4
@@ -20,6 +20,7 @@ DATA_BYTES = 448  #: most bytes of memory, or of an echo, in a frame; a multiple
 FRAME_BYTES = HEADER_BYTES + ADDRESS_BYTES + DATA_BYTES + CRC_BYTES  #: the longest frame before it is encoded
 SPARSE_BYTES = 4 * DATA_BYTES  #: most bytes of memory that a sparse write fills
 LENGTH_BYTES = 2
+REGISTER_BYTES = 4
 SEQUENCES = 1 << (8 * SEQUENCE_BYTES)
 ANSWER = 0x80  #: the bit of ``kind`` that makes it an answer
 
@@ -32,8 +33,8 @@ class Kind(IntEnum):
 
     NONE = 0  #: only in answers: to a frame that was damaged, so that nobody knows what it asked for
     IDENTIFY = 1
-    READ_REGISTER = 2
-    WRITE_REGISTER = 3
+    READ_REGISTERS = 2
+    WRITE_REGISTERS = 3
     READ_MEMORY = 4
     WRITE_MEMORY = 5
     WAIT = 6
@@ -60,8 +61,8 @@ STATUS_TEXT = {
     Status.UNKNOWN: "no such request; nothing was done",
     Status.LENGTH: "a body of the wrong length for this request; nothing was done",
     Status.SEQUENCE: "not the number after the last one: the board has been reset, or someone else uses it; nothing was done",
-    Status.RANGE: "outside of memory or registers, no bytes at all, or not a multiple of `align`; nothing was done",
-    Status.BUS: "memory or register bank answered with an error response",
+    Status.RANGE: "outside of memory or registers, no bytes at all, no multiple of `align` (of registers: 4); nothing was done",
+    Status.BUS: "memory or register bank answered with an error response; what lies before it has been done",
     Status.SILENT: "the memory has not answered in time",
 }
 
@@ -89,8 +90,7 @@ class Request:
 
 
 _ADDRESS = Field("address", ADDRESS_BYTES, "count", "first byte")
-_REGISTER = Field("address", ADDRESS_BYTES, "count", "register, see registers.md")
-_VALUE = Field("value", 4, "count", "its 32 bits")
+_LENGTH = Field("length", LENGTH_BYTES, "count", "number of bytes, at least 1")
 _DATA = Field("data", DATA_BYTES, "data", "the bytes")
 
 IDENTITY = (
@@ -105,10 +105,13 @@ IDENTITY = (
 )
 REQUESTS = {
     Kind.IDENTIFY: Request((), IDENTITY, "Say what the board is. Takes any sequence number; those that follow count on from it."),
-    Kind.READ_REGISTER: Request((_REGISTER,), (_VALUE,), "Read a register."),
-    Kind.WRITE_REGISTER: Request((_REGISTER, _VALUE), (), "Write a register. The only request that is never carried out twice."),
-    Kind.READ_MEMORY: Request(
-        (_ADDRESS, Field("length", LENGTH_BYTES, "count", "number of bytes, at least 1")), (_DATA,), "Read memory."),
+    Kind.READ_REGISTERS: Request(
+        (_ADDRESS, _LENGTH), (_DATA,), "Read registers one behind the other, 4 bytes each (registers.md), the first one first."),
+    Kind.WRITE_REGISTERS: Request(
+        (_ADDRESS, _DATA), (),
+        "Write registers one behind the other, 4 bytes each, the first one first. The only request that is never carried out "
+        "twice."),
+    Kind.READ_MEMORY: Request((_ADDRESS, _LENGTH), (_DATA,), "Read memory."),
     Kind.WRITE_MEMORY: Request((_ADDRESS, _DATA), (), "Write memory, at least one byte."),
     Kind.WAIT: Request(
         (Field("limit", 2, "count", "milliseconds"),), (Field("interrupt", 1, "count", "1 where the line is high"),),
@@ -123,7 +126,7 @@ REQUESTS = {
 RULES = (
     "After a reset only IDENTIFY is taken. A request must have the number after that of the last one that was carried out, or "
     "repeat that one, byte for byte; anything else is refused with SEQUENCE. So nothing is carried out late, or out of order.",
-    "A repetition is answered again: WRITE_REGISTER with the status it had, without writing again; everything else, being "
+    "A repetition is answered again: WRITE_REGISTERS with the status it had, without writing again; everything else, being "
     "harmless, is carried out again. So a host that got no answer asks again, and a program never starts twice.",
     "A frame with a wrong CRC, broken COBS or too many bytes is answered by kind NONE with sequence number 0 and status DAMAGED: "
     "ask again at once. An answer that comes to the board is ignored.",

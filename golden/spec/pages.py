@@ -7,7 +7,7 @@ from pathlib import Path
 from golden.spec import link as protocol
 from golden.spec.config import PRESETS
 from golden.spec.descriptor import BYTES, FIELDS, Opcode
-from golden.spec.registers import ERROR_TEXT, REGISTERS, STATISTICS, STATISTICS_BYTES
+from golden.spec.registers import AT_WORK, ERROR_TEXT, HANDSHAKES, REGISTERS, STATISTICS, STATISTICS_BYTES
 
 MADE = "Made by `make docs` from `golden/spec`; do not edit.\n"
 
@@ -24,6 +24,11 @@ def registers() -> str:
         _table(("address", "name", "access", "meaning"),
                [(f"0x{r.address:02x}", f"`{r.name}`", r.access, r.doc) for r in REGISTERS.values()]),
         "## Error codes\n", _table(("code", "name", "meaning"), [(int(c), c.name, t) for c, t in ERROR_TEXT.items()]),
+        "## Handshakes\n",
+        _table(("bits", "name", "meaning"), [
+            *((f"{2 * i + 1}:{2 * i}", f"{name}: ready, valid", text) for i, (name, text) in enumerate(HANDSHAKES.items())),
+            *((2 * len(HANDSHAKES) + i, name, text) for i, (name, text) in enumerate(AT_WORK.items())),
+        ]),
         f"## Statistics record ({STATISTICS_BYTES} bytes of 32-bit words)\n",
         _table(("word", "name", "meaning"), [(i, f"`{n}`", t) for i, (n, t) in enumerate(STATISTICS.items())]),
     ])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 ID_VALUE = 0x4D444E54  #: "TNDM", little-endian
-VERSION = 3  #: of register map and descriptor layout together
+VERSION = 4  #: of register map and descriptor layout together
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,6 @@ _MAP = (
     ("DIGEST1", "ro", "config digest, hex digits 8..15"),
     ("DIGEST2", "ro", "config digest, hex digits 16..23"),
     ("DIGEST3", "ro", "config digest, hex digits 24..31"),
-    ("CONTROL", "wo", "bit 0: start the program (ignored while busy); bit 1: abort and reset everything but these registers"),
-    ("STATUS", "ro", "bit 0: busy; bit 1: done since the last start; bit 2: error since the last start"),
-    ("ERROR", "ro", "bits 7:0 error code, bits 31:16 layer (descriptor index) where it happened"),
     ("IRQ_ENABLE", "rw", "bit 0: the interrupt line is (done or error)"),
     ("WATCHDOG", "rw", "cycles without progress after which the run ends in error 4; 0 switches it off"),
     ("PROGRAM", "rw", "offset of the first descriptor in segment 0, multiple of 128"),
@@ -36,19 +33,44 @@ _MAP = (
     ("SEGMENT1", "rw", "memory address of segment 1: the input clip"),
     ("SEGMENT2", "rw", "memory address of segment 2: results"),
     ("SEGMENT3", "rw", "memory address of segment 3: one 64-byte statistics record per executed descriptor"),
+    ("CONTROL", "wo", "bit 0: start the program (ignored while busy); bit 1: abort and reset everything but these registers"),
+    ("STATUS", "ro", "bit 0: busy; bit 1: done since the last start; bit 2: error since the last start"),
+    ("ERROR", "ro", "bits 7:0 error code, bits 31:16 layer (descriptor index) where it happened"),
     ("LAYER", "ro", "index of the descriptor that was started last, or, when that is done, of the next one"),
     ("CYCLES_LO", "ro", "cycles since the last start, bits 31:0"),
     ("CYCLES_HI", "ro", "cycles since the last start, bits 63:32"),
     ("READ_BEATS", "ro", "beats read over the AXI4 master since the last start"),
     ("WRITE_BEATS", "ro", "beats written over the AXI4 master since the last start"),
     ("SATURATIONS", "ro", "residual values that saturated since the last start"),
+    ("HANDSHAKES", "ro", "who waits for whom in the last cycle in which a program ran, see below"),
 )
+#: What a run needs is written, and what it tells is read, in one request each: CONTROL lies behind all that it starts with, and
+#: what is read behind it.
 REGISTERS = {name: Register(name, 4 * i, access, doc) for i, (name, access, doc) in enumerate(_MAP)}
 ADDRESS_BITS = 8  #: of the AXI4-Lite address
 
 START, ABORT = 1, 2  #: bits of CONTROL
 BUSY, DONE, FAILED = 1, 2, 4  #: bits of STATUS
 SEGMENT_ALIGN = 4096  #: segments start at multiples of this many bytes
+
+#: Bits of HANDSHAKES, from bit 0: of each of these the valid, then the ready.
+HANDSHAKES = {
+    "AR": "addresses of reads, to memory",
+    "R": "data of reads, from memory",
+    "AW": "addresses of writes, to memory",
+    "W": "data of writes, to memory",
+    "B": "answers to writes, from memory",
+    "descriptor": "descriptors, from the loader to the sequencer",
+    "record": "statistics records, from the sequencer to the recorder",
+}
+#: Bits of HANDSHAKES behind those: what is at work.
+AT_WORK = {
+    "reads": "reads of memory are on their way",
+    "writes": "writes of memory are on their way",
+    "LINEAR": "the unit of this name has begun a descriptor, and not ended it",
+    "HAMMING": "the same",
+    "mover": "the same, of LOAD and STORE",
+}
 
 
 class ErrorCode(IntEnum):

@@ -34,6 +34,7 @@ def test_student_tells_of_spikes_halfway_and_at_the_end(name, grids):
     net = build(CONFIGS[name])
     student = Student(net, 5)
     assert Student(net, 0).grids() == grids
-    logits, frames, places = student(torch.rand(16, 2, *student._empty().shape[2:]))
+    _, h, w, c = net.config.encoding.shape
+    logits, frames, places = student(torch.rand(16, 2, c, h, w))
     assert logits.shape == (2, 21) and frames.shape == (16, 2, 5)
     assert [x.shape for x in places] == [(16, 2, CHANNELS, *grid) for grid in grids]

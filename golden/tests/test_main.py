@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from golden.__main__ import app
 from golden.integer import network
+from golden.spec.model import ModelError
 
 RECIPE = """
 network = "svformer-nano"
@@ -99,10 +100,34 @@ def test_parameters_of_published_networks():
     assert result.exit_code == 1 and "there are svformer-ucf101" in str(result.exception)
 
 
+@pytest.mark.parametrize("arguments", [("data", "--count", "0"), ("random", "--seed", "-1"), ("train", "--epochs", "0")])
+def test_numbers_that_make_no_sense(arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2 and "greater than or equal" in result.stderr
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    """No traceback: the command itself turns it into a message."""
+    for out in (tmp_path, "/proc/nothing/weights.npz"):
+        command = [sys.executable, "-m", "golden", "weights", "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and str(out).split("/weights")[0] in done.stderr
+
+
 def test_random(tmp_path):
     call("random", "--out", tmp_path / "m.safetensors", "--seed", 4)
     model, _ = network.load(tmp_path / "m.safetensors")
     assert model.card["weights"] == "random"
+
+
+def test_random_weights_of_a_named_network(tmp_path):
+    """Of events, here; a network that no machine does, and one that there is not, are refused."""
+    call("random", "svformer-nmnist", "--out", tmp_path / "m.safetensors")
+    model, tensors = network.load(tmp_path / "m.safetensors")
+    assert model.name == "svformer-nmnist" and model.encoding.kind == "events" and len(tensors) > 20
+    for name, message in (("svformer-ucf101", "cannot be quantised"), ("nothing", "no network 'nothing'; there are svformer-")):
+        result = CliRunner().invoke(app, ["random", name])
+        assert isinstance(result.exception, ModelError) and message in str(result.exception)
 
 
 def test_data(tmp_path):

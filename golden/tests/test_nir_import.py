@@ -5,7 +5,9 @@ from itertools import pairwise
 import nir
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from golden.__main__ import app
 from golden.integer import network
 from golden.nir_import import import_nir
 from golden.spec.encoding import Encoding
@@ -279,3 +281,18 @@ def test_files_that_are_none(tmp_path):
     nir.write(tmp_path / "node.nir", lif(3))
     with pytest.raises(ModelError, match="cannot read NIR file"):
         import_nir(tmp_path / "node.nir", bits(6, 6))
+
+
+def test_the_command_writes_a_model_that_runs_and_names_what_it_cannot_import(tmp_path):
+    first = conv(np.full((4, 2, 3, 3), 0.3), padding=1)
+    nir.write(tmp_path / "g.nir", graph((2, 6, 6), first, lif(4, keep=0.8187), conv(np.ones((1, 4, 1, 1)))))
+    files = [str(tmp_path / "g.nir"), "--out", str(tmp_path / "m.safetensors")]
+    command = ["import-nir", *files, "--size", "6", "6", "--timesteps", "8"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "node 'lif2' (LIF): leak 0.8187 -> 13/16" in done.output, (done.output, done.exception)
+    model, tensors = network.load(tmp_path / "m.safetensors")
+    assert model.encoding.kind == "events" and model.encoding.shape == (8, 6, 6, 2)
+    assert network.run(model, tensors, np.ones(model.encoding.shape, np.uint8))["lif2.s"].any()
+    nir.write(tmp_path / "g.nir", graph((2, 6, 6), nir.Scale(np.ones(2)), lif(2)))
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and "node 'scale1' (Scale): no such operation" in str(done.exception)

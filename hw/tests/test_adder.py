@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.adder import Adder
 from hw.flow.devices import DEVICES
-from hw.flow.pnr import PASSES
+from hw.flow.tools import PASSES
 from hw.mux_adder import MuxAdder
 from hw.verilog import flat_ports
 

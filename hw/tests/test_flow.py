@@ -13,6 +13,7 @@ from golden.spec.config import SMALL
 from hw.flow import pnr
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES
+from hw.flow.tools import ToolError
 from hw.near import near
 
 ROOT = Path(__file__).parents[2]
@@ -92,14 +93,14 @@ def test_nothing_runs_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def nothing(*_: object) -> float:
         raise AssertionError("a tool runs")
 
-    monkeypatch.setattr(pnr, "_run", nothing)
+    monkeypatch.setattr(pnr, "yosys", nothing)
     assert pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1, route=False) == first
 
 
 def test_a_tool_that_fails_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pnr, "Accelerator", Counter)
-    monkeypatch.setattr(pnr, "_synthesis_passes", lambda *_: ["no_such_pass"])
-    with pytest.raises(pnr.ToolError, match=r"yosys failed .*yosys\.log.*\n.*no_such_pass"):
+    monkeypatch.setattr(pnr, "synthesis_passes", lambda *_: ["no_such_pass"])
+    with pytest.raises(ToolError, match=r"yosys failed .*yosys\.log.*\n.*no_such_pass"):
         pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1)
     assert "no_such_pass" in (tmp_path / "yosys.log").read_text()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -13,10 +14,18 @@ from hw.axi import AxiRead, AxiWrite
 from hw.bursts import Bursts
 from hw.gearbox import Narrow, Widen
 from hw.loader import Loader
+from hw.memory.block_ram import AxiBlockRam
+from hw.memory.sdram import SDRAM_32MB
 from hw.mover import Mover
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
 from hw.write_share import WriteShare
+from sim.lib.sdram import SdramSystem
+
+BLOCK_RAM_BYTES = 12 << 10  #: no power of two
+#: Soon on, and often to be refreshed.
+SDRAM = replace(SDRAM_32MB, power_up=2_000, refresh_period=3_000)
+CLOCK = 60_000_000  #: cycles per second of the SDRAM
 
 
 class Beside(wiring.Component):
@@ -99,3 +108,10 @@ def loader(config: Config) -> OnBus:
 def mover(config: Config) -> OnBus:
     """The mover and its engines."""
     return OnBus(Mover(config))
+
+
+def memories(config: Config) -> Beside:
+    """The memories of boards."""
+    return Beside({
+        "block": AxiBlockRam(config.axi_bits, BLOCK_RAM_BYTES), "sdram": SdramSystem(config.axi_bits, SDRAM, CLOCK),
+    })

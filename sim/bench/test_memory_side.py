@@ -31,6 +31,7 @@ BLOCKS: dict[str, tuple[Callable[..., Any], int, str, int]] = {
     "loader": (systems.loader, 300, "small", 100),
     "mover": (systems.mover, 150, "small", 40),
     "registers": (RegisterBank, 1000, "small", 300),
+    "memory": (systems.memories, 30, "small", 5),
     "control": (Control, 30, "small", 20),
 }
 

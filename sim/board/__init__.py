@@ -1,1 +1,1 @@
-"""A Verilated board whose serial line is a pseudo-terminal."""
+"""A Verilated board whose line is a pseudo-terminal, or a UDP socket."""

@@ -9,25 +9,27 @@ import sys
 from pathlib import Path
 
 from golden.spec.config import PRESETS, preset
-from sim.board.board import SimulatedBoard, build
+from sim.board.board import UART, UDP, SimulatedBoard, build
 
 
 def main() -> None:
     """Read the command line, build, run."""
-    parser = argparse.ArgumentParser(prog="python -m sim.board", description="a Verilated board on a pseudo-terminal")
+    parser = argparse.ArgumentParser(prog="python -m sim.board", description="a Verilated board: a serial line, or UDP")
     parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--link", choices=(UART, UDP), default=UART, help="a serial line, or UDP on this computer")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder to build in")
     parser.add_argument("--seed", type=int, default=1, help="of stalls and noise")
     parser.add_argument("--stall", type=int, default=0, help="per mille of cycles in which a handshake of the memory waits")
     parser.add_argument("--latency", type=int, default=20, help="cycles from a burst's address to its first beat")
-    parser.add_argument("--noise", type=int, default=0, help="per mille of bytes on the line that become another one")
+    parser.add_argument("--noise", type=int, default=0, help="per mille of bytes on the line that become another one; of UDP, "
+                        "of datagrams that are lost, that come twice, and that come late, each")
     arguments = parser.parse_args()
     try:
-        library = build(preset(arguments.preset), arguments.build / arguments.preset)
+        library = build(preset(arguments.preset), arguments.build / arguments.preset, arguments.link)
     except RuntimeError as error:
         sys.exit(f"error: {error}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with SimulatedBoard(library, arguments.seed, arguments.stall, arguments.latency, arguments.noise) as board:
+    with SimulatedBoard(library, arguments.seed, arguments.stall, arguments.latency, arguments.noise, arguments.link) as board:
         print(board.uri, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

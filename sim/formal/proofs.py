@@ -23,6 +23,7 @@ from hw.decoder import Decoder
 from hw.gearbox import Narrow, Widen
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.share import MemoryShare
+from hw.memory.block_ram import AxiBlockRam
 from hw.queue import Queue
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
@@ -49,6 +50,7 @@ PROOFS = {
     "stream-cobs-decoder": Proof(lambda: StreamContract(CobsDecoder)),
     "stream-cobs-encoder": Proof(lambda: StreamContract(CobsEncoder), depth=12),
     "stream-memory-share": Proof(lambda: StreamContract(lambda: MemoryShare(8))),
+    "stream-block-ram": Proof(lambda: StreamContract(lambda: AxiBlockRam(8, 16))),
     "fifo": Proof(lambda: QueueContract(lambda: SyncFIFOBuffered(width=2, depth=4), 4)),
     "queue": Proof(lambda: QueueContract(lambda: Queue(2, 4), 4)),
 }

@@ -1,10 +1,10 @@
-"""AXI4 and AXI4-Lite: the rules that a manager must keep, a memory that answers at random times, a host."""
+"""AXI4 and AXI4-Lite: the rules that a manager must keep, a memory that answers at random times, a manager, a host."""
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sim.lib.clock import Bench, Port
@@ -214,3 +214,59 @@ class Host:
     async def write(self, address: int, value: int, strobe: int = 15) -> int:
         """Response."""
         return (await self._access({"aw": (address,), "w": (value, strobe)}))[0]
+
+
+class Manager:
+    """AXI4 manager on port ``prefix``: bursts on both halves at once, each in order.
+
+    Every channel moves with probability ``rate`` in a cycle. Data of a write may come before its address. What is answered is
+    checked to stay until it is taken.
+    """
+
+    def __init__(self, dut: Any, prefix: str, rate: float = 1.0) -> None:
+        self.rate = rate
+        self.out = {"ar": _Channel(dut, prefix, "ar", "addr", "len"), "aw": _Channel(dut, prefix, "aw", "addr", "len"),
+                    "w": _Channel(dut, prefix, "w", "data", "last")}
+        self.back = {"r": _Channel(dut, prefix, "r", "data", "resp", "last"), "b": _Channel(dut, prefix, "b", "resp")}
+        self.offers: dict[str, deque[tuple[int, ...]]] = {name: deque() for name in self.out}
+        self.left: deque[int] = deque()  #: beats to come of each read
+        self.reads: list[list[tuple[int, int]]] = []  #: data and response of the beats of each read that was answered
+        self.responses: list[int] = []  #: of each write
+        self._beats: list[tuple[int, int]] = []
+
+    def read(self, address: int, beats: int) -> None:
+        """Ask for a burst."""
+        self.offers["ar"].append((address, beats - 1))
+        self.left.append(beats)
+
+    def write(self, address: int, words: Sequence[int]) -> None:
+        """Write a burst."""
+        self.offers["aw"].append((address, len(words) - 1))
+        self.offers["w"].extend((word, int(i == len(words) - 1)) for i, word in enumerate(words))
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        for name, channel in self.out.items():
+            offer = channel.waiting is not None or (bool(self.offers[name]) and random.random() < self.rate)
+            channel.valid.set(int(offer))
+            if offer:
+                for port, value in zip(channel.payload, self.offers[name][0], strict=True):
+                    port.set(value)
+        for channel in self.back.values():
+            channel.ready.set(int(random.random() < self.rate))
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        for name, channel in self.out.items():
+            if channel.sample():
+                self.offers[name].popleft()
+        if beat := self.back["r"].sample():
+            data, response, last = beat
+            self._beats.append((data, response))
+            assert last == (len(self._beats) == self.left[0]), f"rlast is {last} in beat {len(self._beats)} of {self.left[0]}"
+            if last:
+                self.left.popleft()
+                self.reads.append(self._beats)
+                self._beats = []
+        if answer := self.back["b"].sample():
+            self.responses.append(answer[0])

@@ -37,7 +37,7 @@ from sw.model_file import read_model
 from sw.support import UnsupportedError
 
 BUILD = Path("build")
-MODEL = Path("golden/weights/svformer_nano.safetensors")
+MODEL = Path("golden/weights/svformer-nano.safetensors")
 
 
 def hardware(config: Config, folder: Path) -> Hardware | None:

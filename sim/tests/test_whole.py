@@ -66,7 +66,7 @@ def test_difference(tmp_path):
     tensors["head.bias"] = tensors["head.bias"] + 1
     path = tmp_path / "m.safetensors"
     network.save(path, model, tensors)
-    shutil.copy(MODEL.with_name("svformer_nano_qat.safetensors"), tmp_path / "m_qat.safetensors")
+    shutil.copy(MODEL.with_name("svformer-nano_qat.safetensors"), tmp_path / "m_qat.safetensors")
     log = tmp_path / "log"
     with pytest.raises(SystemExit) as stop:
         main(["--model", str(path), "--clips", "1", "--first", "3", "--workers", "1", "--log", str(log)])

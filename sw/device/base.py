@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -82,6 +83,15 @@ class Device(ABC):
     @abstractmethod
     def write_register(self, address: int, value: int) -> None:
         """Write a 32-bit register."""
+
+    def read_registers(self, address: int, count: int) -> list[int]:
+        """Read registers one behind the other; over a line, in one request."""
+        return [self.read_register(address + 4 * i) for i in range(count)]
+
+    def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write registers one behind the other, the first one first; over a line, in one request."""
+        for i, value in enumerate(values):
+            self.write_register(address + 4 * i, value)
 
     @abstractmethod
     def wait_interrupt(self, timeout: float) -> bool:

@@ -122,6 +122,8 @@ class GoldenDevice(Device):
             Addresses, ``high`` excluded.
         """
         self._fault = (kind, range(low, high))
+        reads = 1 << 2 * len(registers.HANDSHAKES)
+        self._set("HANDSHAKES", 1 | reads if kind == "silent" else 0)  # the address of a read is not taken
 
     def _interrupt(self) -> bool:
         return bool(self._get("IRQ_ENABLE") & 1 and self._get("STATUS") & (registers.DONE | registers.FAILED))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from golden.spec.config import ConfigError, preset
 from sw.device.base import Device, DeviceError, DeviceUnavailableError
+from sw.link.client import TIMEOUT, LinkClient
+from sw.link.device import LinkDevice
+from sw.link.transport import SerialTransport, Transport, UdpTransport
 
-KINDS = ("golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES&bandwidth=BYTES], serial://PATH[?baud=N] "
-         "or null:PRESET")
+KINDS = ("golden:PRESET, sim:PRESET[?seed=N&stall=PER_MILLE&latency=CYCLES&bandwidth=BYTES], serial://PATH[?baud=N], "
+         "udp://HOST:PORT or null:PRESET")
 OPTIONS: dict[str, set[str]] = {
-    "golden": set(), "null": set(), "sim": {"seed", "stall", "latency", "bandwidth"}, "serial": {"baud"},
+    "golden": set(), "null": set(), "sim": {"seed", "stall", "latency", "bandwidth"}, "serial": {"baud"}, "udp": set(),
 }
+UDP_TIMEOUT = 0.2  #: seconds to wait for an answer, where no line takes time
 LIMITS = {
     "seed": (0, (1 << 64) - 1), "stall": (0, 999), "latency": (0, 1_000_000), "bandwidth": (0, 1024), "baud": (1, 100_000_000),
 }
@@ -27,7 +31,8 @@ def open_device(uri: str) -> Device:
         ``golden:PRESET``, the functional model; ``sim:PRESET?seed=1&stall=100&latency=20&bandwidth=4``, the Verilated
         accelerator whose memory answers after ``latency`` cycles, moves ``bandwidth`` bytes a cycle and stalls with ``stall`` per
         mille (default ``small``);
-        ``serial:///dev/ttyUSB0?baud=3000000``, a board on a serial line; ``null:PRESET``, a machine that makes nothing, at once.
+        ``serial:///dev/ttyUSB0?baud=3000000``, a board on a serial line; ``udp://HOST:PORT``, one on a network;
+        ``null:PRESET``, a machine that makes nothing, at once.
 
     Raises
     ------
@@ -38,8 +43,6 @@ def open_device(uri: str) -> Device:
     """
     kind, _, rest = uri.partition(":")
     name, _, query = rest.partition("?")
-    if kind == "udp":
-        raise DeviceUnavailableError(f"device '{uri}': no board has the link over UDP yet; use its serial line, serial://PATH")
     if kind not in OPTIONS:
         raise DeviceUnavailableError(f"no device '{uri}'; there are {KINDS}")
     try:
@@ -53,7 +56,16 @@ def open_device(uri: str) -> Device:
         if not low <= value <= high:
             raise DeviceUnavailableError(f"device '{uri}': {option} = {value} is outside {low}..{high}")
     if kind == "serial":
-        return _open_serial(uri, name.removeprefix("//"), options.get("baud", BAUD))
+        return _open_link(SerialTransport(name.removeprefix("//"), options.get("baud", BAUD)), uri)
+    if kind == "udp":
+        try:
+            where = urlsplit(uri)
+            host, port = where.hostname, where.port
+        except ValueError:
+            host = port = None
+        if not host or not port or where.path:
+            raise DeviceUnavailableError(f"device '{uri}': it is udp://HOST:PORT, with a port from 1 to 65535")
+        return _open_link(UdpTransport(host, port), uri, UDP_TIMEOUT)
     try:
         config = preset(name or "small")
     except ConfigError as error:
@@ -71,14 +83,9 @@ def open_device(uri: str) -> Device:
     return SimDevice(library_path(config.name), uri, **options)
 
 
-def _open_serial(uri: str, path: str, baud: int) -> Device:
-    from sw.link.client import LinkClient
-    from sw.link.device import LinkDevice
-    from sw.link.transport import SerialTransport
-
-    transport = SerialTransport(path, baud)
+def _open_link(transport: Transport, uri: str, timeout: float = TIMEOUT) -> Device:
     try:
-        return LinkDevice(LinkClient(transport), uri)
+        return LinkDevice(LinkClient(transport, timeout), uri)
     except DeviceError:
         transport.close()
         raise

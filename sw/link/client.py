@@ -5,22 +5,25 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from golden.spec import link as protocol
-from golden.spec.link import LENGTH_BYTES, REQUESTS, SEQUENCES, SPARSE_BYTES, STATUS_TEXT, Kind, Status
+from golden.spec.link import LENGTH_BYTES, REGISTER_BYTES, REQUESTS, SEQUENCES, SPARSE_BYTES, STATUS_TEXT, Kind, Status
 from sw.device.base import DeviceLostError, DeviceMismatchError
 from sw.link.codec import END, Answer, Decoder, encode, pack_sparse, sparse_sizes
 from sw.link.transport import Transport
 
 TRIES = 16  #: of a request
+TIMEOUT = 0.5  #: seconds to wait for an answer, beside the time on the line
 STREAK = 4  #: moves at once without a repetition, after which pieces of memory grow again
 LEAST_BYTES = 32  #: of memory in a frame, on a bad line; a multiple of every width of memory
 WAIT_LIMIT = 60.0  #: seconds of one WAIT
 QUIET = 0.05  #: seconds without a byte after which nothing more comes
 RESTLESS = 5.0  #: seconds after which a line that is never quiet is given up
+BEAT_CYCLES = 256  #: of the board, for each word of memory: far more than any takes, so that a slow one is not asked in vain
 SHORT_BYTES = 80  #: on the line, of the longest answer that carries neither memory nor an echo
 
 
@@ -87,15 +90,17 @@ class LinkClient:
         Seconds to wait for an answer, beside the time on the line.
     """
 
-    def __init__(self, transport: Transport, timeout: float = 0.5) -> None:
+    def __init__(self, transport: Transport, timeout: float = TIMEOUT) -> None:
         self.transport, self.timeout = transport, timeout
         self.counters = Counters()
         self._decoder = Decoder()
         self._frames: deque[Answer | None] = deque()
         self._sequence = random.randrange(SEQUENCES)  # so that answers to somebody else, before, are not taken for ours
         self._opened = False
+        self._cycle = 0.0  # seconds of a cycle of the board
         self._last_good: Answer | None = None
         self.identity = self._identify()
+        self._cycle = 1 / max(self.identity.clock, 1)
         self._unit = max(self.identity.align, 8)  # that pieces of memory are multiples of
         self._streak = 0
         self._piece = self._most = self.identity.data_bytes // self._unit * self._unit
@@ -104,13 +109,17 @@ class LinkClient:
         """Give the line back."""
         self.transport.close()
 
-    def read_register(self, address: int) -> int:
-        """A 32-bit register."""
-        return int(self._call(Kind.READ_REGISTER, {"address": address})["value"])
+    def read_registers(self, address: int, count: int) -> list[int]:
+        """So many 32-bit registers, one behind the other."""
+        values = {"address": address, "length": REGISTER_BYTES * count}
+        data = bytes(self._call(Kind.READ_REGISTERS, values)["data"])
+        if len(data) != REGISTER_BYTES * count:
+            raise LinkError(f"{self.transport.name}: {len(data)} bytes of registers, not {REGISTER_BYTES * count}")
+        return np.frombuffer(data, "<u4").tolist()
 
-    def write_register(self, address: int, value: int) -> None:
-        """Write a 32-bit register, once."""
-        self._call(Kind.WRITE_REGISTER, {"address": address, "value": value})
+    def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write 32-bit registers one behind the other, once, the first one first."""
+        self._call(Kind.WRITE_REGISTERS, {"address": address, "data": np.array(values, "<u4").tobytes()})
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read memory; address and size are multiples of the board's ``align``."""
@@ -215,6 +224,7 @@ class LinkClient:
         self._sequence = (self._sequence + 1) % SEQUENCES
         line = encode(kind, self._sequence, protocol.pack(REQUESTS[kind].fields, values))
         before = self.counters.bytes_received
+        patience += BEAT_CYCLES * max(int(values.get("length", 0)), len(line)) / REGISTER_BYTES * self._cycle
         moving = 2 * len(line) + int(values.get("length", 0)) + SHORT_BYTES  # bytes, at most, until the answer is here
         self.counters.requests += 1
         for attempt in range(TRIES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from sw.device.base import Device
 from sw.link.client import LinkClient
@@ -53,11 +54,19 @@ class LinkDevice(Device):
 
     def read_register(self, address: int) -> int:
         """Read a 32-bit register."""
-        return self.link.read_register(address)
+        return self.read_registers(address, 1)[0]
 
     def write_register(self, address: int, value: int) -> None:
         """Write a 32-bit register."""
-        self.link.write_register(address, value)
+        self.write_registers(address, [value])
+
+    def read_registers(self, address: int, count: int) -> list[int]:
+        """Read registers one behind the other, in one request."""
+        return self.link.read_registers(address, count)
+
+    def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write registers one behind the other, in one request."""
+        self.link.write_registers(address, values)
 
     def wait_interrupt(self, timeout: float) -> bool:
         """Wait until the interrupt line is high or ``timeout`` seconds have passed; the line's state."""

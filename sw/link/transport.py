@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from abc import ABC, abstractmethod
 
@@ -10,6 +11,8 @@ import serial
 from sw.device.base import DeviceLostError, DeviceUnavailableError
 
 LOOK = 0.02  #: seconds that one read of a port may take
+RATE = 1e8  #: bits per second of a network, at least
+DATAGRAM = 1 << 16  #: bytes of the longest datagram
 STUCK = 5.0  #: seconds after which a port that takes no bytes is given up
 
 
@@ -121,3 +124,62 @@ class SerialTransport(Transport):
     def close(self) -> None:
         """Give the port back."""
         self._port.close()
+
+
+class UdpTransport(Transport):
+    """Datagrams to a board, one for each request, and back, one for each answer; they may be lost, come twice, or late.
+
+    Parameters
+    ----------
+    host : str
+        Name or address.
+    port : int
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If there is no such host.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.name, self._where = f"{host}:{port}", (host, port)
+        self._socket = self._open()
+
+    def _open(self) -> socket.socket:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(*self._where, type=socket.SOCK_DGRAM)[0]
+            opened = socket.socket(family, kind, protocol)
+            opened.connect(address)  # so that nobody else's datagrams are taken
+        except OSError as error:
+            raise DeviceUnavailableError(f"{self.name} cannot be reached: {error}") from None
+        return opened
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as a datagram."""
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise DeviceLostError(f"nobody is at {self.name}: {error}") from None
+
+    def receive(self, timeout: float) -> bytes:
+        """The next datagram; nothing after ``timeout`` seconds without any."""
+        self._socket.settimeout(max(timeout, 1e-6))  # 0 would be another thing
+        try:
+            return self._socket.recv(DATAGRAM)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise DeviceLostError(f"nobody is at {self.name}: {error}") from None
+
+    def seconds(self, count: int) -> float:
+        """How long so many bytes take."""
+        return 8 * count / RATE
+
+    def reconnect(self) -> None:
+        """Open the socket again; the host may have another address."""
+        self._socket.close()
+        self._socket = self._open()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()

@@ -83,7 +83,7 @@ def test_compile_info_and_run_a_bundle(files, tmp_path):
     assert wrong.exit_code == 3 and "was compiled for config 'micro'" in wrong.stderr
     with_model = ("classify", files / "a.mkv", "--bundle", path, "--device", "golden:micro", "--verify", "--model")
     assert sw(*with_model, files / "m.safetensors").exit_code == 0
-    other = sw(*with_model, "golden/weights/svformer_nano.safetensors")
+    other = sw(*with_model, "golden/weights/svformer-nano.safetensors")
     assert other.exit_code == 2 and "was compiled from model" in other.stderr
 
 

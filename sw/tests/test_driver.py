@@ -95,11 +95,13 @@ def test_a_device_that_never_answers(bundle, clip):
     known = GoldenDevice(SMALL)
     device = Silent({r.address: known.read_register(r.address) for r in REGISTERS.values()})
     device.registers[REGISTERS["STATUS"].address] = BUSY
+    device.registers[REGISTERS["HANDSHAKES"].address] = 0b1000 | 1 << 14 | 1 << 18  # R ready; reads, mover
     driver = Driver(device, timeout=0.2)
     driver.load(bundle)
     with pytest.raises(DeviceTimeoutError, match=(
             r"did not finish within 0.2 s; it was in layer 'input' \(descriptor 0, load\): "
-            r"no read data \(RVALID\) come for its input; 0 beats of memory read, 0 written, 0 cycles")):
+            r"memory gives no data of a read \(RREADY without RVALID\); at work: reads, mover; "
+            r"0 beats of memory read, 0 written, 0 cycles")):
         driver.run(clip)
     assert device.written[-1] == (REGISTERS["CONTROL"].address, ABORT)
 
@@ -138,7 +140,7 @@ def test_memory_errors(driver, bundle, tiny, clip, kind, segment, code, layer):
 
 def test_a_memory_that_stops_answering(driver, tiny, clip):
     driver.device.fault("silent")
-    with pytest.raises(RunError, match=r"error 4 .*no progress.*RVALID"):
+    with pytest.raises(RunError, match=r"error 4 .*no progress.*ARVALID without ARREADY"):
         driver.run(clip)
     driver.watchdog, driver.timeout = 0, 0.2
     with pytest.raises(DeviceTimeoutError):

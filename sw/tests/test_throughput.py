@@ -15,6 +15,7 @@ from sw.link.client import LinkClient
 from sw.link.device import LinkDevice
 from sw.tests.conftest import TINY
 from sw.tests.twin_board import SITE, TwinBoard
+from sw.throughput import own_time
 
 KEYS = ("runtime[ms]", "throughput[images/s]", "DRAM_in_bandwidth[MB/s]", "DRAM_out_bandwidth[MB/s]", "fclk[mhz]", "batch_size",
         "fold_input[ms]", "pack_input[ms]", "copy_input_data_to_device[ms]", "copy_output_data_from_device[ms]",
@@ -56,6 +57,15 @@ def test_the_clock_of_a_board(bundle, clips):
     driver = Driver(LinkDevice(LinkClient(TwinBoard()), "serial:twin"))
     driver.load(bundle)
     assert driver.throughput_test(clips[:1])["fclk[mhz]"] == SITE.clock / 1e6
+
+
+def test_the_hosts_own_time(bundle, clips):
+    """Packing is a part of it; a device that sleeps takes none of it."""
+    quick, slow = Driver(NullDevice(SMALL)), Driver(Slow(SMALL))
+    for driver in (quick, slow):
+        driver.load(bundle)
+    pack, whole = own_time(quick, clips)
+    assert 0 < pack < whole < 0.02 and own_time(slow, clips)[1] < 0.008
 
 
 def test_nothing_to_measure(bundle):

@@ -35,7 +35,8 @@ def test_every_request(stall: float) -> None:
     line = b"".join([
         IDENTIFY, request(Kind.WRITE_MEMORY, 101, number(0x100) + words),
         request(Kind.READ_MEMORY, 102, number(0xFC) + number(72, 2)),
-        request(Kind.WRITE_REGISTER, 103, number(0x2C) + number(0xDEADBEEF)), request(Kind.READ_REGISTER, 104, number(0x2C)),
+        request(Kind.WRITE_REGISTERS, 103, number(0x2C) + number(0xDEADBEEF)),
+        request(Kind.READ_REGISTERS, 104, number(0x2C) + number(4, 2)),
         request(Kind.ECHO, 105, b"\0\1\2"), request(Kind.ECHO, 106), request(Kind.WAIT, 107, number(3, 2)),
         request(Kind.WRITE_MEMORY, 108, number((1 << 16) - DATA_BYTES) + bytes(DATA_BYTES)),
         request(Kind.READ_MEMORY, 109, number((1 << 16) - DATA_BYTES) + number(DATA_BYTES, 2)),
@@ -65,9 +66,10 @@ def test_wide_memory() -> None:
     line = IDENTIFY + request(Kind.WRITE_MEMORY, 101, number(8) + words)
     line += request(Kind.READ_MEMORY, 102, number(0) + number(56, 2))
     line += request(Kind.WRITE_MEMORY, 103, number(4) + bytes(8)) + request(Kind.READ_MEMORY, 104, number(8) + number(4, 2))
-    line += request(Kind.READ_REGISTER, 105, number(4)) + request(Kind.WAIT, 106, number(1, 2))
+    line += request(Kind.READ_REGISTERS, 105, number(4) + number(8, 2)) + request(Kind.WAIT, 106, number(1, 2))
     found = compare(line, rng, 0.2, config=BASE)
     assert [x[2] for x in found] == [Status.OK] * 3 + [Status.RANGE] * 2 + [Status.OK] * 2
+    assert found[5][3] == bytes(8)
     assert found[0][3][1] == 8 and found[2][3] == bytes(8) + words + bytes(8)
 
 
@@ -102,8 +104,8 @@ def test_refusals() -> None:
         (b"\2\3\0", Status.DAMAGED), (b"\7\1\0", Status.DAMAGED),  # shorter than any frame, and a broken one
         (unfinished(request(Kind.WRITE_MEMORY, 101, bytes(8))), Status.DAMAGED),
         (request(9, 101), Status.UNKNOWN), (request(0, 101), Status.UNKNOWN), (request(0x7F, 101, b"abc"), Status.UNKNOWN),
-        (request(Kind.IDENTIFY, 101, b"x"), Status.LENGTH), (request(Kind.READ_REGISTER, 101, bytes(3)), Status.LENGTH),
-        (request(Kind.WRITE_REGISTER, 101, bytes(7)), Status.LENGTH), (request(Kind.WRITE_MEMORY, 101, bytes(3)), Status.LENGTH),
+        (request(Kind.IDENTIFY, 101, b"x"), Status.LENGTH), (request(Kind.READ_REGISTERS, 101, bytes(5)), Status.LENGTH),
+        (request(Kind.WRITE_REGISTERS, 101, bytes(3)), Status.LENGTH), (request(Kind.WRITE_MEMORY, 101, bytes(3)), Status.LENGTH),
         (request(Kind.ECHO, 101, bytes(DATA_BYTES + 1)), Status.LENGTH), (request(Kind.WAIT, 101, bytes(1)), Status.LENGTH),
         (request(Kind.WRITE_SPARSE, 101, bytes(5)), Status.LENGTH),
         (request(Kind.WRITE_MEMORY, 101, bytes(DATA_BYTES + 4 + 1)), Status.DAMAGED),  # too long a frame
@@ -118,12 +120,17 @@ def test_refusals() -> None:
         (Kind.WRITE_SPARSE, number(0) + number(0, 2)), (Kind.WRITE_SPARSE, number(0) + number(6, 2) + b"\0"),
         (Kind.WRITE_SPARSE, number(2) + number(4, 2) + b"\0"), (Kind.WRITE_SPARSE, number(0) + number(SPARSE_BYTES + 4, 2)),
         (Kind.WRITE_SPARSE, number(size - 4) + number(8, 2)), (Kind.WRITE_SPARSE, number(0) + number((1 << 16) - 4, 2)),
-        (Kind.READ_REGISTER, number(1 << 8)), (Kind.WRITE_REGISTER, number(1 << 31) + number(1)),
+        (Kind.READ_REGISTERS, number(1 << 8) + number(4, 2)), (Kind.WRITE_REGISTERS, number(1 << 31) + number(1)),
+        (Kind.READ_REGISTERS, number(0xF8) + number(12, 2)), (Kind.WRITE_REGISTERS, number(0xFC) + bytes(8)),
+        (Kind.READ_REGISTERS, number(2) + number(4, 2)), (Kind.READ_REGISTERS, number(0) + number(6, 2)),
+        (Kind.READ_REGISTERS, number(0) + number(0, 2)), (Kind.WRITE_REGISTERS, number(8)),
+        (Kind.READ_REGISTERS, number(0) + number(DATA_BYTES, 2)), (Kind.READ_REGISTERS, number(0) + number((1 << 16) - 4, 2)),
     ]
     line = IDENTIFY + b"".join(x for x, _ in refused)
     line += b"".join(request(kind, 101 + i, body) for i, (kind, body) in enumerate(placed))
-    line += request(Kind.WRITE_REGISTER, 101 + len(placed), number(BAD_REGISTER) + number(1))
-    line += request(Kind.READ_REGISTER, 102 + len(placed), number(BAD_REGISTER)) + request(0x81, 5) + request(0xFF, 5, b"abc")
+    line += request(Kind.WRITE_REGISTERS, 101 + len(placed), number(BAD_REGISTER) + number(1))
+    line += request(Kind.READ_REGISTERS, 102 + len(placed), number(BAD_REGISTER) + number(4, 2))
+    line += request(0x81, 5) + request(0xFF, 5, b"abc")
     line += request(Kind.READ_MEMORY, 103 + len(placed), number(0) + number(8, 2))
     found = compare(line, rng)
     expected = [Status.OK, *(status for _, status in refused), *[Status.RANGE] * len(placed), Status.BUS, Status.BUS, Status.OK]
@@ -131,20 +138,36 @@ def test_refusals() -> None:
     assert found[-1][3] == bytes(8)
 
 
+@pytest.mark.parametrize("config", [SMALL, BASE], ids=lambda x: x.name)
+def test_several_registers(config: Config) -> None:
+    """One behind the other, in order; an error ends it, and what lies before it is done; repeated, nothing is written again."""
+    rng = new_rng()
+    values = rng.randbytes(20)
+    bad = request(Kind.WRITE_REGISTERS, 103, number(BAD_REGISTER - 8) + values[:12])
+    line = IDENTIFY + 2 * request(Kind.WRITE_REGISTERS, 101, number(0x20) + values)
+    line += request(Kind.READ_REGISTERS, 102, number(0x1C) + number(28, 2)) + 2 * bad
+    line += request(Kind.READ_REGISTERS, 104, number(BAD_REGISTER - 8) + number(12, 2))
+    line += request(Kind.READ_REGISTERS, 105, number(BAD_REGISTER - 8) + number(8, 2))
+    line += request(Kind.READ_REGISTERS, 106, number(0) + number(BAD_REGISTER, 2))
+    found = compare(line, rng, 0.4, config=config)
+    assert [x[2] for x in found] == [Status.OK] * 4 + [Status.BUS] * 3 + [Status.OK] * 2
+    assert found[3][3] == bytes(4) + values + bytes(4) and found[7][3] == values[:8] and len(found[8][3]) == BAD_REGISTER
+
+
 def test_nothing_before_identify() -> None:
     rng = new_rng()
-    line = request(Kind.WRITE_MEMORY, 1, bytes(8)) + request(Kind.WRITE_REGISTER, 0, bytes(8)) + request(Kind.ECHO, 0)
+    line = request(Kind.WRITE_MEMORY, 1, bytes(8)) + request(Kind.WRITE_REGISTERS, 0, bytes(8)) + request(Kind.ECHO, 0)
     assert [x[2] for x in compare(line, rng)] == [Status.SEQUENCE] * 3
 
 
 def test_repetitions() -> None:
     """A repeated register write is answered, with its own status, and not written again; numbers wrap."""
     rng = new_rng()
-    start = request(Kind.WRITE_REGISTER, 65535, number(0x18) + number(1))
-    bad = request(Kind.WRITE_REGISTER, 0, number(BAD_REGISTER) + number(1))
-    other = request(Kind.WRITE_REGISTER, 65535, number(0x18) + number(2))
+    start = request(Kind.WRITE_REGISTERS, 65535, number(0x18) + number(1))
+    bad = request(Kind.WRITE_REGISTERS, 0, number(BAD_REGISTER) + number(1))
+    other = request(Kind.WRITE_REGISTERS, 65535, number(0x18) + number(2))
     line = request(Kind.IDENTIFY, 65534) + 3 * start + other + start + 2 * bad + start + bad
-    line += 2 * request(Kind.WRITE_REGISTER, 1, number(1 << 20) + number(1))
+    line += 2 * request(Kind.WRITE_REGISTERS, 1, number(1 << 20) + number(1))
     line += 2 * request(Kind.WRITE_MEMORY, 2, number(64) + b"abcdefgh")
     line += 2 * request(Kind.READ_MEMORY, 3, number(64) + number(8, 2))
     assert [x[2] for x in compare(line, rng)] == [Status.OK] * 4 + [Status.SEQUENCE, Status.OK] + [Status.BUS] * 2 + [
@@ -163,7 +186,7 @@ def test_memory_errors() -> None:
 
 
 def test_a_silent_memory() -> None:
-    """The request is given up, others are still answered, and what comes late belongs to nobody."""
+    """The request is given up, those for registers are still answered, and what comes late belongs to nobody."""
     rng = new_rng()
     dut = Link(SMALL, SITE)
     memory = Memory(dut.axi, dut.axi, SMALL.axi_bits, rng)
@@ -172,14 +195,15 @@ def test_a_silent_memory() -> None:
 
     def line() -> Iterator[int]:
         yield from IDENTIFY + request(Kind.WRITE_MEMORY, 101, number(64) + b"abcdefgh")
-        yield from request(Kind.READ_MEMORY, 102, number(0) + number(4, 2)) + request(Kind.READ_REGISTER, 103, number(4))
+        yield from request(Kind.READ_MEMORY, 102, number(0) + number(4, 2))
+        yield from request(Kind.READ_REGISTERS, 103, number(4) + number(4, 2))
         yield from last[:4]  # the link takes these once it has answered everything else
         memory.silent = False
         yield from last[4:]
 
     expected = [
         (Kind.IDENTIFY, 100, Status.OK, SITE.identity(SMALL)), (Kind.WRITE_MEMORY, 101, Status.SILENT, b""),
-        (Kind.READ_MEMORY, 102, Status.SILENT, b""), (Kind.READ_REGISTER, 103, Status.OK, number(0)),
+        (Kind.READ_MEMORY, 102, Status.SILENT, b""), (Kind.READ_REGISTERS, 103, Status.OK, number(0)),
         (Kind.READ_MEMORY, 104, Status.OK, b"abcd" + bytes(4)),
     ]
     run(line(), b"".join(request(kind | ANSWER, seq, bytes([status]) + body) for kind, seq, status, body in expected), rng,
@@ -230,8 +254,8 @@ def test_fuzz(case: int) -> None:
             good.append(rng.choice([
                 request(Kind.WRITE_MEMORY, sequence, address + rng.randbytes(4 * rng.randrange(12))),
                 request(Kind.READ_MEMORY, sequence, address + number(4 * rng.randrange(12), 2)),
-                request(Kind.WRITE_REGISTER, sequence, number(rng.randrange(256)) + rng.randbytes(4)),
-                request(Kind.READ_REGISTER, sequence, number(rng.randrange(256))),
+                request(Kind.WRITE_REGISTERS, sequence, number(4 * rng.randrange(66)) + rng.randbytes(4 * rng.randrange(5))),
+                request(Kind.READ_REGISTERS, sequence, number(4 * rng.randrange(66)) + number(4 * rng.randrange(9), 2)),
                 request(Kind.ECHO, sequence, rng.randbytes(rng.randrange(30))),
                 request(Kind.WRITE_SPARSE, sequence,
                         address + number(4 * rng.randrange(24), 2) + rng.randbytes(rng.randrange(70))),

@@ -1,0 +1,1 @@
+"""Boards: pins, clock and memory around the accelerator and its link."""

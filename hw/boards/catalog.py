@@ -1,0 +1,93 @@
+"""The boards that bitstreams are made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.vendor import LatticeECP5Platform
+from amaranth_boards.ecpix5 import ECPIX585Platform
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from golden.spec.config import SMALL, Config
+from hw.flow.devices import DEVICES, Device
+from hw.memory.sdram import SDRAM_32MB, SdramChip
+
+BLOCK_RAM_BYTES = 192 << 10  #: what an LFE5U-85F has left beside `small`, in 96 of 208 block RAMs
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardKind:
+    """A board and what is put on it.
+
+    Parameters
+    ----------
+    name : str
+        What ``make bitstream BOARD=`` calls it; at most 16 characters.
+    platform : callable
+        Its pins, from amaranth-boards.
+    chip : Device
+        How its chip is synthesised for and placed on.
+    pack : tuple of str
+        Command that makes the bitstream, without its two files.
+    suffix : str
+        Of the bitstream.
+    config : Config
+        The machine.
+    input_hz, vco_hz, clock : int
+        Its oscillator, that of its PLL, and the machine's clock; each cycles per second.
+    baud : int
+        Of its serial line, by USB.
+    lamp : tuple of str
+        Resource, and part of it, that shines while the link works.
+    sdram : SdramChip or None
+        Its memory; without one it is block RAM.
+    sdram_phase : float
+        Degrees by which the SDRAM's clock is later than the machine's (docs/boards.md).
+    off : tuple of (str, str)
+        Outputs that are held low: whom they switch off shall not disturb.
+    """
+
+    name: str
+    platform: Callable[[], LatticeECP5Platform]
+    chip: Device
+    pack: tuple[str, ...]
+    suffix: str
+    config: Config
+    input_hz: int
+    vco_hz: int
+    clock: int
+    baud: int
+    lamp: tuple[str, ...]
+    sdram: SdramChip | None = None
+    sdram_phase: float = 0.0
+    off: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.clock % self.baud == 0, f"{self.name}: {self.clock} Hz are no whole cycles of a bit at {self.baud} baud"
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of the memory behind the machine."""
+        return self.sdram.memory_bytes if self.sdram else BLOCK_RAM_BYTES
+
+
+_ECPPACK = ("yowasp-ecppack", "--compress")
+_ALL = (
+    BoardKind(
+        name="ulx3s-85f", platform=ULX3S_85F_Platform, chip=DEVICES["lfe5u-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,
+        input_hz=25_000_000, vco_hz=600_000_000, clock=60_000_000, baud=3_000_000, lamp=("led",),
+        sdram=SDRAM_32MB, sdram_phase=63, off=(("esp32", "en"),),
+    ),
+    BoardKind(
+        name="ecpix5-85f", platform=ECPIX585Platform, chip=DEVICES["lfe5um5g-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,
+        input_hz=100_000_000, vco_hz=600_000_000, clock=60_000_000, baud=3_000_000, lamp=("rgb_led", "g"),
+    ),
+)
+BOARDS = {x.name: x for x in _ALL}
+
+#: Boards without a bitstream, and what is in the way (figures: docs/boards.md).
+OBSTACLES = {
+    "icebreaker": "its iCE40UP5K has 5,280 logic cells, and the least machine that can be configured takes more by itself",
+    "tangnano20k": "its GW2AR-18 has 46 block RAMs, of which `small` takes 85",
+}

@@ -1,0 +1,79 @@
+"""Everything on a board's chip: wiring, clock and pins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import connect
+
+from hw.boards.catalog import BoardKind
+from hw.boards.pll import EcpPll
+from hw.link.board import Board
+from hw.link.link import Site
+from hw.memory.block_ram import AxiBlockRam
+from hw.memory.sdram import AxiSdram
+
+
+class BoardTop(Elaboratable):
+    """`hw.link.board.Board`, which the simulated board runs too, behind the pins of a real one.
+
+    Reset holds from power-up until the PLL is locked.
+
+    Parameters
+    ----------
+    kind : BoardKind
+    build : str
+        What it was built from, 16 hex digits; the board says it when it is asked who it is.
+    """
+
+    def __init__(self, kind: BoardKind, build: str) -> None:
+        self.kind, self.build = kind, build
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        kind = self.kind
+
+        def pin(name: str, *path: str) -> Any:
+            """A resource's port."""
+            port = platform.request(name, 0, dir="-")
+            for part in path:
+                port = getattr(port, part)
+            return port
+
+        m.domains += ClockDomain("sync")
+        m.submodules.pll = pll = EcpPll(kind.input_hz, kind.vco_hz, kind.clock, kind.sdram_phase)
+        m.submodules.oscillator = oscillator = io.Buffer("i", pin(platform.default_clk))
+        m.submodules.reset = ResetSynchronizer(~pll.locked)
+        m.d.comb += [pll.reference.eq(oscillator.i), ClockSignal().eq(pll.clock)]
+
+        site = Site(board=kind.name, clock=kind.clock, memory_bytes=kind.memory_bytes, build=self.build)
+        m.submodules.board = board = Board(kind.config, site, kind.clock // kind.baud)
+        uart = platform.request("uart", 0, dir="-")
+        m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", uart.rx), io.Buffer("o", uart.tx)
+        m.submodules.lamp = lamp = io.Buffer("o", pin(*kind.lamp))
+        m.d.comb += [board.rx.eq(rx.i), tx.o.eq(board.tx), lamp.o.eq(board.active)]
+        for number, (name, part) in enumerate(kind.off):
+            m.submodules[f"off{number}"] = io.Buffer("o", pin(name, part))
+
+        if not kind.sdram:
+            m.submodules.memory = block_ram = AxiBlockRam(kind.config.axi_bits, kind.memory_bytes)
+            connect(m, board.axi, block_ram.axi)
+            return m
+        m.submodules.memory = sdram = AxiSdram(kind.config.axi_bits, kind.sdram, kind.clock)
+        connect(m, board.axi, sdram.axi)
+        pads, pins = platform.request("sdram", 0, dir="-"), sdram.pins
+        m.domains += ClockDomain("shifted", reset_less=True, local=True)
+        m.d.comb += ClockSignal("shifted").eq(pll.shifted)
+        m.submodules.sdram_clock = clock = io.DDRBuffer("o", pads.clk, o_domain="shifted")
+        m.d.comb += clock.o[0].eq(1)
+        for name, value in {
+            "clk_en": 1, "cs": 1, "dqm": 0, "ras": pins.ras, "cas": pins.cas, "we": pins.we, "ba": pins.bank, "a": pins.address,
+        }.items():
+            m.submodules[f"sdram_{name}"] = out = io.FFBuffer("o", getattr(pads, name))
+            m.d.comb += out.o.eq(value)
+        m.submodules.sdram_dq = dq = io.FFBuffer("io", pads.dq)
+        m.d.comb += [dq.o.eq(pins.data_o), dq.oe.eq(pins.data_oe), pins.data_i.eq(dq.i)]
+        return m

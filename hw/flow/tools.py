@@ -1,0 +1,97 @@
+"""Runs the tools, and what was run already not again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+#: Selects the registers that `hw.near` makes.
+NEAR = r"w:*_near* %ci1 t:$dff t:$dffe %u %i"
+#: A program that runs its arguments as passes of yosys.
+PASSES = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
+
+
+class ToolError(RuntimeError):
+    """A tool failed; the message names it, its log and the log's last lines."""
+
+
+def mend_names(text: str) -> str:
+    """RTLIL in which no wire is named "x[1]": abc9 takes that for a bit of x, and fails."""
+    return re.sub(r"(?<=\S)\[(\d+)\]", r".\1", text)
+
+
+def synthesis_passes(text: str, synthesis: str, top: str) -> list[str]:
+    """Passes of yosys that make ``netlist.json`` of ``design.il``, which holds ``text``.
+
+    Before the design is flattened every cell is marked with its module's path, which its name does not keep.
+    Registers that are copies on purpose stay apart. No block reads an address in the cycle in which it is written, so that
+    memories need not keep the old data for it.
+    """
+    modules = [line.split("\\")[1] for line in text.splitlines() if line.startswith("module \\")]
+    marks = [f'setattr -set src "{name}" {name}/c:*' for name in modules]
+    return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+            f"setattr -set keep 1 {NEAR}", f"{synthesis} -top {top}", "write_json netlist.json"]
+
+
+def digest(*parts: object) -> str:
+    """32 hex digits that stand for all parts."""
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def cached(path: Path, key: str) -> dict[str, Any] | None:
+    """A result on disk, if it was made from the same inputs."""
+    result = json.loads(path.read_text()) if path.exists() else {}
+    return result if result.get("digest") == key else None
+
+
+def run(tool: str, command: Sequence[str], folder: Path, log: Path) -> float:
+    """Run a tool in ``folder``, everything it says in ``log``, its last line on the terminal; seconds it took.
+
+    Raises
+    ------
+    ToolError
+        If it fails.
+    """
+    start = said = time.monotonic()
+    terminal = sys.stderr.isatty()
+    with open(log, "w") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - said > (1 if terminal else 60):
+                    said = time.monotonic()
+                    line = f"{tool} {said - start:5.0f} s: {tail(log, 1):.90}"
+                    print(f"\r{line:120}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        finally:
+            process.kill()
+            process.wait()
+    if terminal:
+        print(f"\r{'':120}\r", end="", file=sys.stderr)
+    if process.returncode:
+        raise ToolError(f"{tool} failed with status {process.returncode}; all it said is in {log}, last:\n{tail(log, 8)}")
+    return time.monotonic() - start
+
+
+def yosys(passes: Sequence[str], folder: Path) -> float:
+    """Run passes of yosys in ``folder``; seconds they took."""
+    return run("yosys", [sys.executable, "-c", PASSES, *passes], folder, folder / "yosys.log")
+
+
+def beside_python(command: str) -> str:
+    """Path of a command that pip installed."""
+    return str(Path(sys.executable).with_name(command))
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a file that are not empty."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return "\n".join([x for x in file.read().decode(errors="replace").splitlines() if x.strip()][-lines:])

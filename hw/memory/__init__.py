@@ -1,0 +1,1 @@
+"""The memories that boards have behind the AXI4 port."""

@@ -1,0 +1,204 @@
+"""Bitstreams: the same inputs give the same hash, a clock that is not met is an error, a small design is packed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from golden.spec.config import MICRO
+from golden.spec.link import ANSWER, CRC_BYTES, HEADER_BYTES, Kind, Status
+from hw.boards.catalog import BOARDS, OBSTACLES, BoardKind
+from hw.boards.page import table
+from hw.boards.pll import EcpPll, phase_steps
+from hw.boards.top import BoardTop
+from hw.flow import bitstream, pnr
+from hw.flow.bitstream import ClockError, design, make_bitstream
+from hw.flow.tools import ToolError
+from hw.link.board import Board
+from hw.link.cobs import CobsDecoder, CobsEncoder
+from hw.link.link import Site
+from hw.link.uart import UartReceiver, UartTransmitter
+from hw.memory.block_ram import AxiBlockRam
+from hw.memory.sdram import SDRAM_32MB, AxiSdram
+from hw.tests.bench import simulate
+from sw.boards import BOARDS as PROGRAMMED
+
+ULX3S = BOARDS["ulx3s-85f"]
+ROOT = Path(__file__).parents[2]
+
+
+class Blink(Elaboratable):
+    """A lamp behind a counter of 24 bits and the board's PLL."""
+
+    def __init__(self, kind: BoardKind, build: str) -> None:
+        self.kind, self.build = kind, build
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.domains += ClockDomain("sync")
+        m.submodules.pll = pll = EcpPll(self.kind.input_hz, self.kind.vco_hz, self.kind.clock)
+        m.submodules.oscillator = oscillator = io.Buffer("i", platform.request(platform.default_clk, 0, dir="-"))
+        m.submodules.lamp = lamp = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.submodules.reset = ResetSynchronizer(~pll.locked)
+        count = Signal(24, init=int(self.build[:4], 16))
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [pll.reference.eq(oscillator.i), ClockSignal().eq(pll.clock), lamp.o.eq(count[-1])]
+        return m
+
+
+class Slow(Blink):
+    """The same with a product of two counters: too much for a cycle of 400 MHz."""
+
+    def elaborate(self, platform: Any) -> Module:
+        m = super().elaborate(platform)
+        a, b = Signal(16), Signal(16)
+        product = Signal(32)
+        m.d.sync += [a.eq(a + 1), b.eq(b + a), product.eq(product ^ (a * b))]
+        m.submodules.second = second = io.Buffer("o", platform.request("led", 1, dir="-"))
+        m.d.comb += second.o.eq(product.xor())
+        return m
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest) -> Path:
+    """An empty folder of the test's own that the tools see."""
+    path = ROOT / "build" / "test-bitstream" / request.node.name / "board"
+    path.mkdir(parents=True, exist_ok=True)
+    for file in path.iterdir():
+        file.unlink()
+    return path
+
+
+def test_a_small_design_is_packed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = make_bitstream(ULX3S, folder, [1], Blink)
+    data = (folder / "ulx3s-85f.bit").read_bytes()
+    assert report["bytes"] == len(data) and b"LFE5U-85F" in data[:200]
+    assert report["met"] and report["fmax_mhz"] > 60 and report["flops"] >= 24 and report["memory_bytes"] == 32 << 20
+    assert json.loads((folder / "bitstream.json").read_text()) == json.loads(json.dumps(report))
+    assert f"| ulx3s-85f | LFE5U-85F | small | 32,768 KB SDRAM | 60 | {report['fmax_mhz']:g} |" in table(folder.parent)
+
+    def pack_only(tool: str, *_: Any) -> None:
+        assert tool == "yowasp-ecppack", f"{tool} runs"
+        (folder / "ulx3s-85f.bit").write_bytes(data)
+
+    monkeypatch.setattr(bitstream, "yosys", pack_only)
+    monkeypatch.setattr(bitstream, "run", pack_only)
+    assert make_bitstream(ULX3S, folder, [1], Blink) == report
+
+
+def test_a_clock_that_is_not_met_is_an_error(folder: Path) -> None:
+    (folder / "ulx3s-85f.bit").write_text("of another run")
+    fast = replace(ULX3S, vco_hz=800_000_000, clock=400_000_000, baud=1_000_000)
+    with pytest.raises(ClockError, match=r"no seed of 1 meets the clock \(.* of 400.* MHz\): no bitstream.*SEEDS"):
+        make_bitstream(fast, folder, [1], Slow)
+    assert not (folder / "ulx3s-85f.bit").exists() and not json.loads((folder / "bitstream.json").read_text())["met"]
+
+
+def test_the_fastest_seed_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {1: 70.0, 2: 90.0, 3: 90.0, 4: 50.0}
+
+    def route(kind: BoardKind, folder: Path, build: str, place: list[str], seed: int) -> dict[str, Any]:
+        return {"file": f"seed{seed}.config", "clocks": {}, "reached": found[seed] / 60, "fmax_mhz": found[seed],
+                "utilisation": {}, "critical_path": []}
+
+    def pack(tool: str, command: list[str], folder: Path, log: Path) -> float:
+        (folder / command[-1]).write_text(command[-2])
+        return 0.0
+
+    monkeypatch.setattr(bitstream, "_route", route)
+    monkeypatch.setattr(bitstream, "run", pack)
+    report = make_bitstream(ULX3S, folder, found, Blink)
+    assert report["seed"] == 2 and report["seeds"] == found
+    assert (folder / "ulx3s-85f.bit").read_text() == "seed2.config"
+
+
+def test_a_tool_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bitstream, "synthesis_passes", lambda *_: ["no_such_pass"])
+    with pytest.raises(ToolError, match=r"yosys failed"):
+        make_bitstream(ULX3S, folder, [1], Blink)
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.slow if BOARDS[x] is not ULX3S else ()) for x in BOARDS])
+def test_same_inputs_same_design(name: str) -> None:
+    """Also in another process, with other hashes of Python's."""
+    script = f"""
+import hashlib
+from dataclasses import replace
+from golden.spec.config import MICRO
+from hw.boards.catalog import BOARDS
+from hw.boards.top import BoardTop
+from hw.flow.bitstream import design
+print(hashlib.sha256(design(replace(BOARDS["{name}"], config=MICRO), BoardTop, "0" * 16)[0].encode()).hexdigest())
+"""
+    other = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True,
+                           env={**os.environ, "PYTHONHASHSEED": "1"}).stdout.strip()
+    text, (file, pins) = design(replace(BOARDS[name], config=MICRO), BoardTop, "0" * 16)
+    assert hashlib.sha256(text.encode()).hexdigest() == other
+    assert file == "top.lpf" and "uart_0__rx__io" in pins and "EHXPLLL" in text
+
+
+def test_the_board_says_what_it_was_built_from() -> None:
+    """From pin to pin: asked who it is, what every board has behind its pins answers with its build hash."""
+    site, divisor = Site(board="test", clock=1_000_000, memory_bytes=64, build="0123456789abcdef"), 4
+    dut = Board(MICRO, site, divisor)
+    request = bytes([Kind.IDENTIFY, 7, 0])
+    line = UartTransmitter.model(divisor, CobsEncoder.model(request + zlib.crc32(request).to_bytes(4, "little")))
+    size = HEADER_BYTES + 1 + len(site.identity(MICRO)) + CRC_BYTES
+    levels: list[int] = []
+
+    async def test(ctx: Any) -> None:
+        for cycle in range(len(line) + 10 * divisor * (size + 8)):
+            ctx.set(dut.rx, line[cycle] if cycle < len(line) else 1)
+            *_, tx = await ctx.tick().sample(dut.tx)
+            levels.append(tx)
+
+    simulate(dut, test)
+    ((answer, broken),) = CobsDecoder.model(UartReceiver.model(divisor, levels))
+    body, crc = answer[:-CRC_BYTES], answer[-CRC_BYTES:]
+    assert not broken and int.from_bytes(crc, "little") == zlib.crc32(body)
+    assert body == bytes([Kind.IDENTIFY | ANSWER, 7, 0, Status.OK]) + site.identity(MICRO) and bytes.fromhex(site.build) in body
+
+
+@pytest.mark.parametrize("kind", BOARDS.values(), ids=BOARDS)
+def test_every_board(kind: BoardKind) -> None:
+    """Its clock and its name are possible, and it can be programmed."""
+    phase_steps(kind.input_hz, kind.vco_hz, kind.clock, kind.sdram_phase)
+    site = Site(board=kind.name, clock=kind.clock, memory_bytes=kind.memory_bytes, build="0" * 16)
+    assert kind.name.encode() in site.identity(kind.config)
+    assert PROGRAMMED[kind.name][1] == kind.suffix
+
+
+@pytest.mark.parametrize(("make", "tables", "memories"), [
+    (lambda: AxiSdram(32, SDRAM_32MB, 60_000_000), 450, 0), (lambda: AxiBlockRam(32, 16 << 10), 250, 8),
+], ids=["sdram", "block-ram"])
+def test_memories_stay_within_their_budget(make: Callable[[], Any], tables: int, memories: int, folder: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synthesised alone; a block RAM of an ECP5 holds 2 KB of beats."""
+    monkeypatch.setattr(pnr, "Accelerator", lambda _: make())
+    found = pnr.place_and_route(MICRO, ULX3S.chip, folder, megahertz=60, seed=1, route=False)["synthesis"]
+    assert found["luts"] <= tables and found["memories"] == memories
+
+
+def test_obstacles_are_no_boards() -> None:
+    assert not set(OBSTACLES) & set(BOARDS) and set(OBSTACLES) | set(BOARDS) == set(PROGRAMMED)
+
+
+def test_the_pll_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(ValueError, match="outside"):
+        phase_steps(25_000_000, 1_000_000_000, 50_000_000, 0)
+    with pytest.raises(ValueError, match="no multiple"):
+        phase_steps(25_000_000, 600_000_000, 70_000_000, 0)
+    assert phase_steps(25_000_000, 600_000_000, 60_000_000, 63) == 14  # eighths of 1.67 ns: 2.92 of 16.67 ns

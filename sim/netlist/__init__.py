@@ -1,0 +1,1 @@
+"""The synthesised netlist in place of the RTL."""

@@ -1,0 +1,158 @@
+"""The throughput test on every kind of device, ``python -m sim.throughput``: build/throughput.json and docs/throughput.md.
+
+The simulated board is started for it, once with a serial line and once with UDP. Beside them stands the host's own time, also for
+a network with large clips, as a share of what the machine would take by the cycle model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golden.encoding import DataError
+from golden.examples import open_for
+from golden.integer.random_model import random_clip
+from golden.spec.config import BASE, PRESETS, Config, preset
+from golden.spec.model import ModelError
+from sim.board.board import UART, UDP, SimulatedBoard
+from sim.board.board import build as build_board
+from sim.device.build import build as build_device
+from sim.speed.cpu import cpu_name
+from sim.speed.page import table, text
+from sw.bundle import Bundle
+from sw.compiler import compile_model
+from sw.cycles import predict
+from sw.device.base import Device
+from sw.device.golden import GoldenDevice
+from sw.device.null import NullDevice
+from sw.device.open import open_device
+from sw.device.sim import SimDevice
+from sw.driver import Driver
+from sw.model_file import read_model
+from sw.packing import Array
+from sw.support import UnsupportedError
+from sw.throughput import AGAIN, own_time
+
+MODEL = Path("golden/weights/svformer-nano.safetensors")
+MHZ = 80.0  #: of the machine with which the host's own time is compared
+MANY = 32  #: clips that the host's own time is measured with
+KINDS = {
+    "null": "a machine that has always ended: the host's own time",
+    "golden": "functional model, in this process",
+    "sim": "Verilated RTL, in this process",
+    "serial": "simulated board, pseudo-terminal",
+    "udp": "simulated board, socket on this computer",
+}
+#: ``base`` with room for networks of large clips; sizes of the array are the same.
+ROOMY = replace(BASE, name="base with room", spike_words=1 << 18, u_beats=1 << 14, weight_rows=1 << 14, param_beats=256)
+
+
+@contextmanager
+def opened(kind: str, config: Config, folder: Path) -> Iterator[Device]:
+    """A device of a kind, built and started where that is needed."""
+    if kind == "null":
+        yield NullDevice(config)
+    elif kind == "golden":
+        yield GoldenDevice(config)
+    elif kind == "sim":
+        with SimDevice(build_device(config, folder), f"sim:{config.name}") as device:
+            yield device
+    else:
+        link = UART if kind == "serial" else UDP
+        with SimulatedBoard(build_board(config, folder, link), link=link) as board, open_device(board.uri) as device:
+            yield device
+
+
+def measure(device: Device, used: Bundle, clips: Sequence[Array]) -> dict[str, float]:
+    """The throughput test of a device with a bundle."""
+    driver = Driver(device)
+    driver.load(used)
+    return driver.throughput_test(clips)
+
+
+def own(config: Config, used: Bundle, clip: Array) -> dict[str, Any]:
+    """The host's own time for a clip in milliseconds, beside the machine's by the cycle model."""
+    driver = Driver(NullDevice(config))
+    driver.load(used)
+    pack, whole = (1000 * x for x in own_time(driver, [clip] * MANY))
+    machine = predict(used, config, clip).cycles / MHZ / 1000
+    return {"config": config.name, "bytes": used.manifest.input_bytes, "pack[ms]": pack, "host[ms]": whole,
+            "machine[ms]": machine, "overhead[%]": 100 * whole / machine}
+
+
+def page(report: dict) -> str:
+    """docs/throughput.md."""
+    devices = report["devices"]
+    keys = next(iter(devices.values()))
+    return "\n".join([
+        "# Throughput\n",
+        text(f"Made by `{report['command']}`; do not edit. {report['cpu']}, {report['cores']} cores, which may have had other",
+             "work."),
+        text(f"`{report['network']}` on `{report['preset']}`, a batch of {report['clips']} clips; the keys are FINN's",
+             "(`sw/throughput.py` says what each one means here). Simulated devices run at the speed of their simulation: their",
+             "times say nothing of a board; what they share with one is the code that drives them and the bytes on the line."),
+        table(("", *(f"`{x}:`" for x in devices)), [("", *(KINDS[x] for x in devices)), *(
+            (key, *(f"{x[key]:,.4g}" for x in devices.values())) for key in keys)]),
+        "## The host's own time\n",
+        text(f"Processor time of a clip, by `null:` (the least of {AGAIN} measurements), beside the machine's at {MHZ:g} MHz",
+             "by the cycle model. Packing is the part of it that grows with the clip. The next clip is prepared while one is",
+             "computed, so none of it delays a stream as long as it is less than the machine's time."),
+        table(("network", "machine", "bytes of a clip", "packing, ms", "host, ms", "machine, ms", "share"), [
+            (f"`{name}`", x["config"], f"{x['bytes']:,}", f"{x['pack[ms]']:.3f}", f"{x['host[ms]']:.3f}",
+             f"{x['machine[ms]']:.2f}", f"{x['overhead[%]']:.1f} %") for name, x in report["own"].items()]),
+    ])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, measure, write both files."""
+    parser = argparse.ArgumentParser(prog="python -m sim.throughput", description="the throughput test on every kind of device")
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--clips", type=int, default=2, help="of a batch")
+    parser.add_argument("--model", type=Path, default=MODEL, help="model file")
+    parser.add_argument("--large", type=Path, help="model file whose clips are large, for the host's own time")
+    parser.add_argument("--devices", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of devices")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder to build in, and for throughput.json")
+    parser.add_argument("--page", type=Path, default=Path("docs/throughput.md"), help="page to write")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    a = parser.parse_args(given)
+    try:
+        source, config = read_model(a.model), preset(a.preset)
+        used = compile_model(source, config)
+        examples = open_for(source.model, None, a.build / "cache", "test", a.clips).parts["test"]
+        clips = [examples.see(i, None).x for i in range(a.clips)]
+        hosts = {source.model.name: own(config, used, clips[0])}
+        if a.large:
+            large = read_model(a.large)
+            clip = random_clip(large.model.encoding, np.random.default_rng(0))
+            hosts[large.model.name] = own(ROOMY, compile_model(large, ROOMY), clip)
+        devices = {}
+        for kind in a.devices:
+            begin = time.monotonic()
+            with opened(kind, config, a.build / config.name) as device:
+                devices[kind] = measure(device, used, clips)
+            print(f"{kind}: {time.monotonic() - begin:.0f} s", flush=True)
+    except (DataError, ModelError, UnsupportedError, RuntimeError, OSError) as error:
+        sys.exit(f"error: {error}")
+    report = {
+        "command": shlex.join(["python", "-m", "sim.throughput", *given]), "cpu": cpu_name(), "cores": os.cpu_count(),
+        "network": source.model.name, "preset": config.name, "clips": a.clips, "devices": devices, "own": hosts,
+    }
+    a.build.mkdir(parents=True, exist_ok=True)
+    (a.build / "throughput.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    a.page.write_text(page(report), encoding="utf-8")
+    print(f"{a.page}, {a.build / 'throughput.json'}")
+
+
+if __name__ == "__main__":
+    main()

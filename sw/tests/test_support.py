@@ -32,11 +32,11 @@ def changed(source, **layers):
 def test_every_layer_that_is_not_possible_is_named(tiny):
     """Neurons that there are not and broken rules in one model, beside layers that are fine."""
     text = reasons(changed(
-        tiny, stem={"levels": 8, "step": 8}, local_fc1={"reset": "soft", "leak": 3, "theta": 100},
+        tiny, stem={"levels": 16, "step": 8}, local_fc1={"reset": "soft", "leak": 3, "theta": 100},
         local_dw={"levels": 3, "step": 12}, g0_q={"levels": 2}, g0_proj={"groups": 2}, g0_fc1={"leak": 3},
     ), SMALL)
     for part in (
-        "'stem': spikes of 8 levels, at most 7 are possible",
+        "'stem': spikes of 16 levels, at most 15 are possible",
         "'local.dw': 3 levels with thresholds 12 apart, which is no power of two",
         "'g0.sdha': input 'g0.q.s' of 0..2 is not a tensor of single bits",
         "'g0.proj': weight is int8 [32, 32, 1, 1], not int8 [32, 16, 1, 1]",

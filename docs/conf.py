@@ -11,7 +11,4 @@ numpydoc_show_class_members = False  # autodoc shows them
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say shapes, too
 default_role = "code"  # names between single backquotes
-suppress_warnings = [
-    "misc.highlighting_failure",  # blocks show trees and answers, too
-    "toc.empty_glob",
-]
+suppress_warnings = ["misc.highlighting_failure"]  # blocks show trees and answers, too

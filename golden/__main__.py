@@ -59,6 +59,8 @@ def train(
     from golden.training import Run
     from golden.training import train as run
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("PyTorch sees no GPU here: leave --device out")
     torch.set_num_threads(threads)
     r = load_recipe(recipe)
     r = replace(r, seed=r.seed if seed is None else seed,
@@ -103,7 +105,7 @@ def evaluate(
 def energy(
     checkpoint: Checkpoint = WEIGHTS / "svformer-nano.safetensors", data: Folder = None, cache: Cache = CACHE,
     part: Part = "test", clips: Limit = 16,
-    board: Annotated[float | None, typer.Option(help="joules per clip measured at a board")] = None,
+    board: Annotated[float | None, typer.Option(help="joules per clip measured at a board", min=0)] = None,
     threads: Threads = 1,
 ) -> None:
     """Energy of one clip in four labelled rows, with their formulas."""

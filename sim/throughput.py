@@ -33,7 +33,7 @@ from sim.speed.page import table, text
 from sw.bundle import Bundle
 from sw.compiler import compile_model
 from sw.cycles import predict
-from sw.device.base import Device
+from sw.device.base import Device, DeviceError
 from sw.device.golden import GoldenDevice
 from sw.device.null import NullDevice
 from sw.device.open import open_device
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with opened(kind, config, a.build / config.name) as device:
                 devices[kind] = measure(device, used, clips)
             print(f"{kind}: {time.monotonic() - begin:.0f} s", flush=True)
-    except (DataError, ModelError, UnsupportedError, RuntimeError, OSError) as error:
+    except (DataError, DeviceError, ModelError, UnsupportedError, RuntimeError, OSError) as error:
         sys.exit(f"error: {error}")
     report = {
         "command": shlex.join(["python", "-m", "sim.throughput", *given]), "cpu": cpu_name(), "cores": os.cpu_count(),

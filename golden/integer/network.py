@@ -265,8 +265,17 @@ def load(path: str | Path) -> tuple[Model, dict[str, Array]]:
 
 
 def save(path: str | Path, model: Model, tensors: Tensors) -> None:
-    """Write a model file; checks it first (`ModelError`)."""
+    """Write a model file; checks it first.
+
+    Raises
+    ------
+    ModelError
+        If the model breaks a rule, or the file cannot be written.
+    """
     check(model, tensors)
     accumulator_bounds(model, tensors)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, str(path), metadata={"model": model.to_json()})
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, str(path), metadata={"model": model.to_json()})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot write model file '{path}': {error}") from error

@@ -108,6 +108,8 @@ def test_numbers_that_make_no_sense(arguments):
 
 def test_places_that_cannot_be_written(tmp_path):
     """No traceback: the command itself turns it into a message."""
+    result = CliRunner().invoke(app, ["random", "--out", str(tmp_path)])
+    assert isinstance(result.exception, ModelError) and "cannot write model file" in str(result.exception)
     for out in (tmp_path, "/proc/nothing/weights.npz"):
         command = [sys.executable, "-m", "golden", "weights", "--out", str(out)]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -45,10 +45,11 @@ def load_ahead(config: Config, program: Program) -> None:
         if user < 2 or wait <= 0 or opcode != Opcode.LINEAR or d.get("lanewise") or _shared(program, used, user):
             continue
         pieces = _pieces(config, program, user, wait, [time[i] - sum(load[i + 1 : behind[i] + 1]) for i in range(user - 1)])
+        kept = _kept(program, used, user) if pieces else []
         row = None
         while pieces and row is None:
             first = pieces[-1][0]
-            busy = [*used[_first(program, first) : user], *used[user + 1 : user + 2]]
+            busy = [*used[_first(program, first) : user], *used[user + 1 : user + 2], *kept]
             row = _free(config, used[user].rows, busy + [place for begin, end, place in held if begin <= user and first <= end])
             if row is None:
                 pieces.pop()
@@ -118,6 +119,18 @@ def _shared(program: Program, used: Sequence[Region], user: int) -> bool:
     mine = used[user]
     return any((x.row, x.rows) == (mine.row, mine.rows) and not d.get("weight_rows")
                for x, (_, d) in zip(used[user + 1 :], program[user + 1 :], strict=True))
+
+
+def _kept(program: Program, used: Sequence[Region], user: int) -> list[Region]:
+    """Rows that later descriptors find in their place, and that are there before this one."""
+    fresh, found = set[Region](), dict[Region, None]()
+    for x, (opcode, d) in zip(used[user + 1 :], program[user + 1 :], strict=True):
+        place = Region(x.row, x.rows)
+        if d.get("weight_rows") or opcode == Opcode.HAMMING:
+            fresh.add(place)
+        elif place.rows and place not in fresh:
+            found[place] = None
+    return list(found)
 
 
 def _first(program: Program, i: int) -> int:

@@ -80,6 +80,16 @@ def test_shared_weights_stay():
     assert early(items)[0] is None
 
 
+def test_rows_that_later_descriptors_find_stay():
+    """The last one finds the weights of the first, which nobody else near the long image uses."""
+    items = program((SHORT, 64), (LONG, 64), (SHORT, 64), (SHORT, 2048), (SHORT, 64), (SHORT, 0))
+    for item, row in zip(items, (0, 1008, 992, 16, 976, 0), strict=True):
+        item[1]["weight_base"] = row
+    items[5][1]["slice_words"] = items[0][1]["slice_words"]
+    load_ahead(BASE, items)
+    assert early(items)[1] == 3 and items[3][1]["weight_base"] == 16
+
+
 def test_result(monkeypatch):
     """The result of a network in which it happens is the golden model's, and it takes less time."""
     source = made(conv("a", INPUT, 32, kernel=3, padding=1), conv("b", "a.s", 8), conv("c", "b.s", 32, kernel=4, stride=4),

@@ -33,9 +33,12 @@ def overflows(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> l
     y = int((right + 1 << np.maximum(-shift, 0)).max())
     residual = bool(layer.residual or layer.u_out)
     limit, x_limit, u_limit = ((1 << bits - 1) - 1 for bits in (c.acc_bits, c.x_bits, c.u_bits))
-    found = [("accumulator", int(most.max()), limit), ("accumulator and bias", int(total.max()), limit)]
-    if layer.op != HEAD:
-        found.append(("y", y, x_limit))
+    found = [("accumulator", int(most.max()), limit)]
+    if layer.op == HEAD:  # the neuron unit sums the time steps, with one more bit
+        steps = layouts.shapes[layer.inputs[0]][0]
+        found.append(("sum of all time steps and bias", int((steps * settled + np.abs(bias)).max()), 2 * limit + 1))
+    else:
+        found += [("accumulator and bias", int(total.max()), limit), ("y", y, x_limit)]
     if layer.spike_out:
         steps = layouts.out_shape(layer)[0]
         found.append(("membrane", _membrane(layer, u_limit + 1 if residual else y, steps), x_limit))
@@ -50,10 +53,10 @@ def overflows(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> l
 
 
 def _accumulators(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Smallest and largest accumulator of every output channel, [O], of what has stored weights."""
+    """Smallest and largest accumulator of a time step of every output channel, [O], of what has stored weights."""
     reach = _reach(layouts, layer, tensors).sum(axis=(3, 4))  # [sign, O, I]
-    t, h, w, _ = layouts.shapes[layer.inputs[0]]
-    low, high = reach.sum(axis=2) * (t * h * w if layer.op == HEAD else 1)
+    _, h, w, _ = layouts.shapes[layer.inputs[0]]
+    low, high = reach.sum(axis=2) * (h * w if layer.op == HEAD else 1)
     return low, high
 
 

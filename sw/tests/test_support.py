@@ -8,7 +8,7 @@ import pytest
 
 from golden.integer.random_graph import random_graph
 from golden.spec.config import BASE, MICRO, SMALL
-from golden.spec.model import FRAME, SOFT
+from golden.spec.model import FRAME, HEAD, SOFT, Layer
 from sw.compiler import compile_model
 from sw.model_file import ModelFile
 from sw.support import UnsupportedError
@@ -51,6 +51,22 @@ def test_neurons_of_a_smaller_machine(tiny):
     assert "'local.dw': a soft reset of 2 levels, only a hard one is possible" in text
     text = reasons(changed(tiny, local_dw={"levels": 2, "step": 8}), replace(BASE, levels_max=1))
     assert "'local.dw': spikes of 2 levels, at most 1 are possible" in text
+
+
+def test_a_head_sums_time_steps_with_one_more_bit():
+    few = replace(SMALL, name="few", acc_bits=16, x_bits=16)
+    source = made(conv("a", "input", 64), Layer(name="head", op=HEAD, inputs=("a.s",), channels=1))
+    _, height, width, _ = source.model.shapes()["a.s"]
+    steps, most = source.model.encoding.timesteps, (1 << 16) - 1
+    weight, places = source.tensors["head.weight"], height * width
+    weight[:] = 0
+    weight[0, : most // (7 * steps * places)] = 7
+    least = most - int(weight.sum()) * steps * places
+    source.tensors["a.weight"][:] = source.tensors["a.bias"][:] = 0
+    source.tensors["head.bias"][0] = least
+    compile_model(source, few)
+    source.tensors["head.bias"][0] = least + 1
+    assert f"'head': sum of all time steps and bias can reach {most + 1} > {most}" in reasons(source, few)
 
 
 def test_sums_in_parts_that_do_not_fit():

@@ -30,7 +30,7 @@ from golden.pictures import confusion
 from golden.prediction import predict
 from golden.spec.model import INPUT, Model, ModelError
 
-FINE = Quantisation(weight_bits=16, u_bits=24, u_frac=12)  #: nearly float; no machine has it
+FINE = Quantisation(weight_bits=16, u_bits=24, u_frac=8, acc_bits=32)  #: nearly float; no machine has it
 Loaded = Network | tuple[Model, dict[str, NDArray]]  #: a float or quantised network, or an integer model
 
 

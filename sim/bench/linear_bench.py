@@ -88,7 +88,7 @@ async def cycles_of_depthwise_descriptors(dut: Any) -> None:
     spikes = SpikeBanks(dut, config, write="write")
     params = Memory(dut, [], config.param_beat_bits, read="params")
     u = Memory(dut, [], config.u_beat_bits, read="u_read", write="u_write")
-    start, descriptor, done = Wire(dut, "unit_start"), Wire(dut, "descriptor"), Probe(dut, "unit_done")
+    start, descriptor, done = Wire(dut, "unit_start"), Wire(dut, "unit_descriptor"), Probe(dut, "unit_done")
     bench = Bench(dut, [start, descriptor, spikes, params, u, done])
     Port(dut, "weights_en").set(0)
     await bench.reset()

@@ -146,7 +146,7 @@ def test_weights_are_loaded_once():
 
 def test_trained_network():
     """On a quarter, a sixth and an eighth of the memories that it needs."""
-    source = read_model("golden/weights/svformer_nano.safetensors")
+    source = read_model("golden/weights/svformer-nano.safetensors")
     bytes_ = []
     for share in (4, 6, 8):
         config = replace(SMALL, name="little", spike_words=6144 // share, u_beats=4096 // share)

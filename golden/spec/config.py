@@ -186,7 +186,7 @@ SMALL = Config(
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=64, ham_tokens=16, axi_bits=64,
     spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=16, head_max=128,
-    sharing=2, sum_bits=12, taps=4, acc_bits=22, count_bits=12, levels_max=15,
+    sharing=2, sum_bits=12, taps=4, acc_bits=22, x_bits=20, count_bits=12, levels_max=15,
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
 BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8, taps=2)

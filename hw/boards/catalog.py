@@ -76,7 +76,7 @@ _ECPPACK = ("yowasp-ecppack", "--compress")
 _ALL = (
     BoardKind(
         name="ulx3s-85f", platform=ULX3S_85F_Platform, chip=DEVICES["lfe5u-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,
-        input_hz=25_000_000, vco_hz=600_000_000, clock=60_000_000, baud=3_000_000, lamp=("led",),
+        input_hz=25_000_000, vco_hz=450_000_000, clock=45_000_000, baud=3_000_000, lamp=("led",),
         sdram=SDRAM_32MB, sdram_phase=63, off=(("esp32", "en"),),
     ),
     BoardKind(

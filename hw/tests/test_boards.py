@@ -86,9 +86,11 @@ def test_a_small_design_is_packed_once(folder: Path, monkeypatch: pytest.MonkeyP
     report = make_bitstream(ULX3S, folder, [1], Blink)
     data = (folder / "ulx3s-85f.bit").read_bytes()
     assert report["bytes"] == len(data) and b"LFE5U-85F" in data[:200]
-    assert report["met"] and report["fmax_mhz"] > 60 and report["flops"] >= 24 and report["memory_bytes"] == 32 << 20
+    megahertz = ULX3S.clock / 1e6
+    assert report["met"] and report["fmax_mhz"] > megahertz and report["flops"] >= 24 and report["memory_bytes"] == 32 << 20
     assert json.loads((folder / "bitstream.json").read_text()) == json.loads(json.dumps(report))
-    assert f"| ulx3s-85f | LFE5U-85F | small | 32,768 KB SDRAM | 60 | {report['fmax_mhz']:g} |" in table(folder.parent)
+    row = f"| ulx3s-85f | LFE5U-85F | small | 32,768 KB SDRAM | {megahertz:g} | {report['fmax_mhz']:g} |"
+    assert row in table(folder.parent)
 
     def pack_only(tool: str, *_: Any) -> None:
         assert tool == "yowasp-ecppack", f"{tool} runs"

@@ -57,6 +57,7 @@ class Recipe(Choice):
     pretrained: bool = False  #: stem and inverted residual blocks begin with the teacher's weights, see `golden.pretraining`
     frozen: int = 0  #: so many blocks, and the stem, keep these weights in the float phase, see `golden.frozen`
     draws: int = 8  #: augmented forms of each clip that the frozen blocks see
+    refit: int = 0  #: forms of each clip to which the classifier is fitted after a phase, see `golden.classifier`; 0: it is not
 
     @property
     def config(self) -> Config:

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from golden import parallel
+from golden.classifier import refit
 from golden.comparison import integer_score
 from golden.distillation import Student, Views, views
 from golden.examples import Data, Examples, Folder, open_examples
@@ -121,9 +122,9 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
             net = fit(net, recipe, recipe.float, replace(data, parts=parts), seen, run, log, rank, world)
     else:
         net = fit(net, recipe, recipe.float, data, seen, run, log, rank, world)
-    rates["float"] = log.best("float")
+    rates["float"] = judged(net, recipe, data, log)
     quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, recipe.qat, data, seen, run, log, rank, world)
-    rates["QAT"] = log.best("qat")
+    rates["QAT"] = judged(quant, recipe, data, log)
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
@@ -174,6 +175,13 @@ class Log:
     def best(self, phase: str) -> float:
         """Highest validation accuracy of a phase: that of the weights that are kept."""
         return max((row["val_top1"] for row in self.rows if row["phase"] == phase), default=math.nan)
+
+
+def judged(net: Network, recipe: Recipe, data: Data, log: Log) -> float:
+    """Accuracy on validation clips of a network that has learned, whose classifier is fitted anew if the recipe says so."""
+    if not recipe.refit:
+        return log.best("qat" if net.quant else "float")
+    return refit(net, data.parts, recipe.refit, recipe.seed)[0]
 
 
 def rate(phase: Phase, step: int, steps: int) -> float:
@@ -271,7 +279,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
         sums /= steps
         row = dict(zip(COLUMNS, (what, epoch + 1, *sums.tolist(), top1, val_loss, time.monotonic() - start), strict=True))
         log.add(row)
-        if top1 >= best[0]:
+        if top1 >= best[0] or recipe.refit:  # a classifier that is not kept does not choose
             best = (top1, copy.deepcopy(average.module.net.state_dict()))
         if rank == 0:
             state = {"of": digest, "epoch": epoch + 1, "rows": [r for r in log.rows if r["phase"] == what],

@@ -26,12 +26,13 @@ IMAGE_SEGMENT, INPUT_SEGMENT, RESULT_SEGMENT = 0, 1, 2
 
 @dataclass(frozen=True)
 class Made:
-    """A descriptor without the offsets of images, the layer that it is for, and what one of its adds stands for."""
+    """A descriptor without the offsets of images, the layer that it is for, what one of its adds stands for, what it moves."""
 
     opcode: Opcode
     fields: Mapping[str, int]
     layer: str
     sop: tuple[int, int] = (0, 1)
+    tensor: str = ""
 
     def marked(self, **flags: bool) -> Made:
         """The same, with some of its flags."""
@@ -75,6 +76,11 @@ class ProgramBuilder:
     def size(self) -> int:
         """Bytes of the program."""
         return len(self._descriptors) * descriptor.BYTES
+
+    @property
+    def moves(self) -> list[Made]:
+        """All LOADs and STOREs."""
+        return [x for x in self._descriptors if x.tensor]
 
     def image(self, images: int, spill: int) -> Bytes:
         """The descriptors as bytes, where ``images`` and ``spill`` are the offsets in segment 0 of the first image and of the
@@ -165,7 +171,7 @@ class ProgramBuilder:
             moves.append(Made(opcode, {
                 "count": places * form.unit * banks, "segment": segment, "offset": offset + first * form.unit * form.size,
                 "space": form.space, "base": buffer.address(start), "step_stride": form.run,
-            }, layer))
+            }, layer, tensor=name))
         self._before = Region()
         return moves
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from golden.spec.config import Config, preset
 from golden.spec.descriptor import Opcode
 from golden.spec.model import INPUT
-from sw import support
+from sw.compiler import plan_model
 from sw.console import EXIT_CODES, app, mistakes, output
 from sw.cycles import MEMORY, transfer_cycles
 from sw.model_file import ModelFile, read_model
@@ -71,7 +71,7 @@ def moves(
     """Show what a network moves to and from external memory, beside the least that it could."""
     with mistakes():
         source, config = read_model(model), preset(machine)
-        plan = support.check(source.model, source.tensors, config)
+        plan, _ = plan_model(source, config)
         output.print(_table(source, plan, config))
 
 

@@ -6,9 +6,8 @@ from typer.testing import CliRunner
 
 from golden.spec.config import SMALL
 from golden.spec.descriptor import Opcode
-from sw import support
 from sw.__main__ import app
-from sw.compiler import compile_model
+from sw.compiler import compile_model, plan_model
 from sw.model_file import read_model
 from sw.tests.test_compiler import descriptors
 from sw.traffic import traffic
@@ -19,7 +18,7 @@ NANO = "golden/weights/svformer-nano.safetensors"
 def test_bytes():
     """Of each direction as many as the descriptors say, and of a tensor that is moved once its own."""
     source, config = read_model(NANO), replace(SMALL, name="little", spike_words=1024, u_beats=512)
-    rows = traffic(support.check(source.model, source.tensors, config), config)
+    rows = traffic(plan_model(source, config)[0], config)
     bundle = compile_model(source, config)
     for opcode in (Opcode.LOAD, Opcode.STORE):
         sizes = [d["count"] * (config.u_beat_bits if d["space"] else config.word) // 8

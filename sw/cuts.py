@@ -17,7 +17,7 @@ from sw.tiles import OTHER, READS, RESIDUAL_SPACE, Box, Form, Use, uses
 MOVE = 60  #: cycles of a LOAD or STORE beside its beats
 STORED = 3  #: cycles more for each residual beat that is stored (hw/mover.py)
 ANSWER = 0.5  #: cycles more for each beat of the bus that is stored: every 64 of them wait for the memory's answer
-DENSE, SPARSE = 0.5, 0.2  #: bits set in a plane of several or of one, about, with the slots' waiting for the fullest one
+DENSE, SPARSE = 0.5, 0.2  #: bits set, about, with the slots' waiting for the fullest of them; of sparse tensors
 PASS = 50  #: cycles of a LINEAR descriptor beside its results
 MAKE = 1000  #: cycles of a HAMMING descriptor, about
 
@@ -80,10 +80,13 @@ class Work:
         The tensor whose memory one takes over, by name.
     inner : frozenset of str
         Tensors that one stage alone makes and needs.
+    sparse : frozenset of str
+        Tensors with few bits set: of one level, or made by a depthwise layer.
     config : Config
     """
 
-    def __init__(self, stage: Stage, forms: Mapping[str, Form], root: Mapping[str, str], inner: frozenset[str], config: Config):
+    def __init__(self, stage: Stage, forms: Mapping[str, Form], root: Mapping[str, str], inner: frozenset[str],
+                 sparse: frozenset[str], config: Config) -> None:
         self.stage, self.forms, self.inner, self.config = stage, forms, inner, config
         self.reads: dict[Read, None] = {}
         self.writes: dict[str, tuple[int, str]] = {}  #: scale, and the layer that does it, by tensor
@@ -105,7 +108,7 @@ class Work:
         self.makes = sum(x.opcode == Opcode.HAMMING for x in stage.passes)
         self.each = {x.name: 0.0 for x in stage.layers}  #: cycles of all places of a layer, made once
         for x in stage.passes:
-            self.each[x.layer] += _cycles(x, config, forms)
+            self.each[x.layer] += _cycles(x, config, forms, SPARSE if x.bases.get("origin") in sparse else DENSE)
 
     @cached_property
     def names(self) -> dict[str, None]:
@@ -173,7 +176,7 @@ class Work:
         return all(names <= buffers or (len(names) > 1 and not names & buffers) for names in self.alike)
 
 
-def _cycles(part: Pass, config: Config, forms: Mapping[str, Form]) -> float:
+def _cycles(part: Pass, config: Config, forms: Mapping[str, Form], density: float) -> float:
     """Cycles that a LINEAR descriptor takes, about: words to fetch, rows to add, or sums that the neuron unit takes and planes
     that it writes.
     """
@@ -187,5 +190,5 @@ def _cycles(part: Pass, config: Config, forms: Mapping[str, Form]) -> float:
     planes = d["out_planes"] if d.get("fire") else 1  # written one after the other, while other cores have their turn
     beats = (passes - 1) * turn + max(turn, (turn - config.cores + 1) * planes)
     bits = (d["words"] - 1) * config.word + d.get("mask_high", -1) + 1 - d.get("mask_low", 0)
-    rows = 0 if d.get("lanewise") else taps * bits * (DENSE if d["planes"] > 1 else SPARSE) / config.issue
+    rows = 0 if d.get("lanewise") else taps * bits * density / config.issue
     return results * max(passes * max(taps * d["words"] + 1, rows), beats)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 
-from golden.spec.model import HEAD, INPUT
+from golden.spec.model import CONV, HEAD, INPUT
 from sw.allocation import AllocationError, Interval, first_fit, roots
 from sw.cuts import MOVE, Cut, Need, Work
 from sw.layouts import Layouts, chunks
@@ -94,7 +94,8 @@ class Planner:
         held = frozenset[str]().union(*(stage.held for stage in stages))
         alone = {x for x, (first, last) in self.life.items() if first == last and x not in {INPUT, *layouts.shapes}}
         inner = held | alone
-        self.works = [Work(stage, forms, self.root, inner, config) for stage in stages]
+        sparse = frozenset(x.spike_out for x in model.layers if x.levels == 1 or (x.op == CONV and x.depthwise))
+        self.works = [Work(stage, forms, self.root, inner, sparse, config) for stage in stages]
         self.inner = inner
         self.outer = [x for x in self.life if x not in inner and x not in self.fixed]
         self._known: dict[tuple[int, frozenset[str], int, int], Need | None] = {}

@@ -20,6 +20,7 @@ from sw.layouts import Layouts, chunks
 from sw.passes import Stage
 from sw.tiles import RESIDUAL_SPACE, SPIKE_SPACE, Box, Buffer, Form
 
+CLOSE = 0.95  #: of its cycles count where everything stays on chip: estimates are not better than that
 WHAT = {SPIKE_SPACE: "spike banks, words", RESIDUAL_SPACE: "residual memory, beats"}
 
 
@@ -123,7 +124,7 @@ class Planner:
             with suppress(AllocationError):
                 possible.append(self._place(some))
         if possible:
-            return min(possible, key=lambda x: x.cycles)
+            return min(possible, key=lambda x: x.cycles * (1 if x.outside else CLOSE))
         outside = self._choose()
         order = sorted(set(self.outer) - outside, key=self._weight)
         while True:

@@ -107,4 +107,5 @@ def test_channels(tiny):
 ])
 def test_windows(fields, reason):
     encoding = replace(made(conv("a", "input", 4)).model.encoding, height=60, width=60)
-    assert reason in reasons(made(conv("a", "input", 4, **fields), encoding=encoding), replace(MICRO, **ROOM))
+    source = made(conv("a", "input", 4), conv("b", "a.s", 4, **fields), encoding=encoding)
+    assert reason in reasons(source, replace(MICRO, **ROOM))

@@ -7,7 +7,7 @@ from functools import reduce
 from itertools import pairwise, product
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -55,6 +55,9 @@ class Collector(wiring.Component):
         Sizes.
     recovery : int
         Cycles from a beat to the next one of the same membranes, at least, while ``slow``.
+    pause : int
+        Cycles from one beat of a result to whatever is taken next, at least; ``place`` stays as it is meanwhile. Only of a lean
+        machine, else 0.
 
     Ports
     -----
@@ -76,8 +79,8 @@ class Collector(wiring.Component):
 
     LATENCY = 3
 
-    def __init__(self, config: Config, recovery: int) -> None:
-        self.config, self.recovery = config, recovery
+    def __init__(self, config: Config, recovery: int, pause: int = 0) -> None:
+        self.config, self.recovery, self.pause = config, recovery, pause
         super().__init__({
             "start": In(1), "descriptor": In(descriptor_layout()), "slow": In(1),
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
@@ -130,15 +133,25 @@ class Collector(wiring.Component):
                 m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end)]
                 m.d.comb += next_rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))
 
-        final = self._walk(m, busy, over, end, core, beat, second, at_last)
+        final = self._walk(m, busy, over, take & end, end, core, beat, second, at_last)
         m.d.sync += [self.place.valid.eq(take & end), self.place.final.eq(over & final)]
-        self._wait(m, hold, over & end, core, last_beat)
+        if self.pause:
+            left = Signal(range(self.pause))
+            m.d.comb += hold.eq(left != 0)
+            with m.If(take & end):
+                m.d.sync += left.eq(self.pause - 1)
+            with m.Elif(hold):
+                m.d.sync += left.eq(left - 1)
+        else:
+            self._wait(m, hold, over & end, core, last_beat)
         self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
         return m
 
-    def _walk(self, m: Module, busy: Signal, over: Value, end: Value, core: Value, beat: Value, second: Value,
+    def _walk(self, m: Module, busy: Signal, over: Value, taken: Value, end: Value, core: Value, beat: Value, second: Value,
               at_last: Signal) -> Value:
-        """Loops over steps, groups and positions, and the place of each beat; whether this is the last beat of all."""
+        """Loops over steps, groups and positions, and the place of each beat that is ``taken``; whether this is the last beat of
+        all.
+        """
         c, d = self.config, self.descriptor
         step, group, ox, oy = Signal(8), Signal(8), Signal(12), Signal(12)
         u_pos, u_time = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))  # of the position; of its time step
@@ -172,14 +185,16 @@ class Collector(wiring.Component):
         per_word = clog2(c.word // c.neuron_lanes)
         channel_beat = Signal(8 + clog2(c.beats))  # within the output tensor's channels
         m.d.comb += channel_beat.eq(((d.first_group + group)[:8] << clog2(c.beats)) + beat)
-        m.d.sync += [
-            self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
-            self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1)), self.place.second.eq(second),
-            self.place.core.eq(core), self.place.beat.eq(beat),
-            self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
-            self.place.u.eq(Mux(d.integrate, d.u_src, u_time) + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),
-            self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
-        ]
+        with m.If(taken if self.pause else Const(1)):
+            m.d.sync += [
+                self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
+                self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1)), self.place.second.eq(second),
+                self.place.core.eq(core), self.place.beat.eq(beat),
+                self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
+                self.place.u.eq(Mux(d.integrate, d.u_src, u_time)
+                                + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),
+                self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
+            ]
         return final
 
     def _wait(self, m: Module, hold: Signal, made: Value, core: Value, last_beat: Value) -> None:

@@ -37,6 +37,11 @@ def test_quick(block: str) -> None:
     run(component(CONFIGS[name]), f"sim.bench.{block}_bench", CONFIGS[name], cases)
 
 
+def test_lean() -> None:
+    """LINEAR with spikes of one bit, a queue in block RAM, and one beat at a time in the neuron unit."""
+    run(Linear(CONFIGS["pico"]), "sim.bench.linear_bench", CONFIGS["pico"], 24)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("block", BLOCKS)

@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from hw.bus import descriptor_layout, lasts
+from hw.bus import descriptor_layout, is_last, lasts
 from hw.core import Sums, sum_layout, wrap
 from hw.mux_adder import MuxAdder
 from hw.near import near
@@ -156,13 +156,15 @@ class Collector(wiring.Component):
         step, group, ox, oy = Signal(8), Signal(8), Signal(12), Signal(12)
         u_pos, u_time = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))  # of the position; of its time step
         s_pos, s_step = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
-        last = lasts(m, d, ("steps", "groups", "out_w", "out_h"))
+        last = lasts(m, d, ("steps",))
+        last_group, last_x, last_y = (
+            is_last(m, c, d, name, x) for name, x in (("groups", group), ("out_w", ox), ("out_h", oy)))
         only_step, next_row = Signal(), Signal(clog2(c.spike_words))
         m.d.sync += [only_step.eq(d.steps == 1), next_row.eq(d.dst_pos_stride + d.dst_row_skip)]
-        last_x, last_core = ox == last["out_w"], core == c.cores - 1
+        last_core = core == c.cores - 1
         s_next, u_next = Signal.like(s_pos), Signal.like(u_pos)
         m.d.comb += [s_next.eq(s_pos + Mux(last_x, next_row, d.dst_pos_stride)), u_next.eq(u_pos + d.u_pos_stride)]
-        last_place = (group == last["groups"]) & last_x & (oy == last["out_h"])
+        last_place = last_group & last_x & last_y
         final = Signal()
         m.d.comb += final.eq(end & (beat == c.beats - 1) & last_core & at_last & last_place)
         with m.If(self.start):
@@ -174,7 +176,7 @@ class Collector(wiring.Component):
                 m.d.sync += [step.eq(step + 1), at_last.eq(step + 1 == last["steps"]), s_step.eq(s_step + d.dst_words)]
                 with m.If(at_last):
                     m.d.sync += [step.eq(0), at_last.eq(only_step), group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
-                    with m.If(group == last["groups"]):
+                    with m.If(last_group):
                         m.d.sync += [group.eq(0), ox.eq(ox + 1), u_pos.eq(u_next), u_time.eq(u_next), s_pos.eq(s_next),
                                      s_step.eq(s_next)]
                         with m.If(last_x):
@@ -224,9 +226,17 @@ class Collector(wiring.Component):
         groups = range(c.issue // c.sharing)
         beats = data.ArrayLayout(data.ArrayLayout(signed(c.sum_bits), c.neuron_lanes), len(groups))
 
-        # Stage 0 -> 1: the sums whose turn it is, all others 0.
+        # Stage 0 -> 1: the sums whose turn it is, all others 0. A lean machine ORs them before the register.
         gated = []
-        for number, (i, at) in enumerate(product(range(c.cores), range(c.beats))):
+        if c.lean:
+            chosen, turn = Signal(beats), Signal.like(next_turn)
+            m.d.sync += turn.eq(next_turn)
+            for g, lane in product(groups, range(c.neuron_lanes)):
+                sums = self.results[0].payload.sums[g]
+                m.d.sync += chosen[g][lane].eq(reduce(or_, (
+                    Mux(turn[at], sums[at * c.neuron_lanes + lane], 0) for at in range(c.beats))))
+            gated = [chosen]
+        for number, (i, at) in enumerate(product(range(0 if c.lean else c.cores), range(c.beats))):
             sums = Signal(beats, name=f"gated{i}_{at}")
             gates = near(m, next_turn[number], c.neuron_lanes, f"gate{number}")
             for g, lane in product(groups, range(c.neuron_lanes)):

@@ -109,9 +109,9 @@ class Control(wiring.Component):
             supervisor.start.eq(registers.start), supervisor.abort.eq(registers.abort),
             supervisor.watchdog.eq(registers.watchdog), supervisor.finished.eq(sequencer.finished),
             supervisor.illegal.eq(loader.error), supervisor.loader_layer.eq(loader.layer),
-            supervisor.layer.eq(sequencer.error_layer), registers.busy.eq(supervisor.busy),
+            supervisor.layer.eq(loader.layer if c.lean else sequencer.error_layer), registers.busy.eq(supervisor.busy),
             registers.finished.eq(supervisor.well), registers.error.eq(supervisor.error), registers.code.eq(supervisor.code),
-            registers.error_layer.eq(supervisor.error_layer), registers.layer.eq(sequencer.layer),
+            registers.error_layer.eq(supervisor.error_layer), registers.layer.eq(loader.layer if c.lean else sequencer.layer),
         ]
         return m
 

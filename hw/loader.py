@@ -134,9 +134,9 @@ class Loader(wiring.Component):
         ]
         writes = [
             self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
-            self.weight_write.every.eq(every), self.weight_write.data.eq(widen.wide.payload[:c.row_bits]),
-            self.param_write.en.eq(item_here & params), self.param_write.addr.eq(row),
-            self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
+            self.weight_write.every.eq(every), self.weight_write.parts.eq(~0),
+            self.weight_write.data.eq(widen.wide.payload[:c.row_bits]), self.param_write.en.eq(item_here & params),
+            self.param_write.addr.eq(row), self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
         ]
         if c.lean:  # nobody else writes meanwhile
             m.d.comb += writes

@@ -23,7 +23,8 @@ class Sequencer(wiring.Component):
     cycles after the ``done`` that it waits for, or 1 after the start of the one before, as long as the recorder is done with
     the records before. Records come as descriptors end. END has none; it ends the program when the last one is written.
 
-    Where the configuration is ``lean``, a descriptor starts in the cycle in which it is offered, and is taken when it is done.
+    Where the configuration is ``lean``, a descriptor starts in the cycle in which it is offered, and is taken when it is done;
+    its number is the loader's.
 
     Ports
     -----
@@ -133,10 +134,8 @@ class Sequencer(wiring.Component):
             hamming.start.eq(starts & (d.opcode == int(Opcode.HAMMING))),
             mover.start.eq(starts & (d.opcode > int(Opcode.HAMMING))), done.eq(Cat(unit.done for unit in units).any()),
             self.finished.eq(here & ends),
-            self.descriptors.ready.eq(done | ends), self.idle.eq(1), self.settled.eq(1), self.error_layer.eq(self.layer),
+            self.descriptors.ready.eq(done | ends), self.idle.eq(1), self.settled.eq(1),
             self.progress.eq(Cat(unit.progress for unit in units).any()),
         ]
         with m.If(here):
             m.d.sync += running.eq(~done)
-        with m.If(done):
-            m.d.sync += self.layer.eq(self.layer + 1)

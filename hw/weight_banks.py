@@ -54,10 +54,11 @@ class WeightBanks(wiring.Component):
         if c.cores == 1:
             for slot in range(c.issue):
                 m.submodules[f"bank{slot}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
-                write, read, user = bank.write_port(), bank.read_port(), self.read[0]
+                write, read, user = bank.write_port(granularity=c.ham_lanes * c.w_bits), bank.read_port(), self.read[0]
+                mine = self.write.en & (self.write.every | (self.write.bank == slot))
                 m.d.comb += [
                     write.addr.eq(self.write.row), write.data.eq(self.write.data),
-                    write.en.eq(self.write.en & (self.write.every | (self.write.bank == slot))),
+                    write.en.eq(self.write.parts & mine.replicate(len(self.write.parts))),
                     read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]), user.data[slot].eq(read.data),
                 ]
             return m

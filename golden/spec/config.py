@@ -67,8 +67,9 @@ class Config:
     address_bits : int
         Width of a byte address of memory; there is none behind it.
     lean : bool
-        A control side of a third of the size: one descriptor at a time is read, run and forgotten, one beat at a time is on the
-        bus, and there are no statistics but CYCLES_LO and SATURATIONS, of 16 bits.
+        A machine of one core that does one thing at a time: a descriptor is read, run and forgotten, one beat is on the bus, one
+        in the neuron unit, the Hamming engine makes ``neuron_lanes`` lanes at once, and there are no statistics but CYCLES_LO
+        and SATURATIONS, of 16 bits.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Config:
                       "sharing", "taps"):
             value = getattr(self, field)
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
+        check(not self.lean or self.cores == 1, f"cores = {self.cores} of a lean machine")
         check(self.lean or self.axi_bits >= 32, f"axi_bits = {self.axi_bits} < 32, which only a lean machine has")
         check(self.u_bits <= self.x_bits <= self.acc_bits,
               f"x_bits = {self.x_bits} is outside u_bits..acc_bits = {self.u_bits}..{self.acc_bits}")
@@ -154,6 +156,11 @@ class Config:
     def beats(self) -> int:
         """Beats in which the neuron unit takes one result of ``lanes`` channels."""
         return self.lanes // self.neuron_lanes
+
+    @property
+    def ham_lanes(self) -> int:
+        """Lanes that the Hamming engine makes at once."""
+        return self.neuron_lanes if self.lean else self.lanes
 
     @property
     def u_beat_bits(self) -> int:

@@ -37,9 +37,11 @@ def test_quick(block: str) -> None:
     run(component(CONFIGS[name]), f"sim.bench.{block}_bench", CONFIGS[name], cases)
 
 
-def test_lean() -> None:
-    """LINEAR with spikes of one bit, a queue in block RAM, and one beat at a time in the neuron unit."""
-    run(Linear(CONFIGS["pico"]), "sim.bench.linear_bench", CONFIGS["pico"], 24)
+@pytest.mark.parametrize("block", ["linear", "hamming"])
+def test_lean(block: str) -> None:
+    """Spikes of one bit, a queue in block RAM, one beat at a time in the neuron unit, one lane at a time in HAMMING."""
+    component, _, _, cases = BLOCKS[block]
+    run(component(CONFIGS["pico"]), f"sim.bench.{block}_bench", CONFIGS["pico"], cases)
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from golden.integer import network
 from golden.spec.config import PICO
 from sim.device.build import build
@@ -21,6 +23,7 @@ from sw.verify import compare
 CONFIG = replace(PICO, name="lean", head_max=32, spike_words=2560, address_bits=20)
 
 
+@pytest.mark.slow
 def test_network() -> None:
     """svformer-nano, nearly all of whose tensors come and go, with a memory that stalls: every tensor is the golden model's."""
     start = seed()

@@ -14,7 +14,7 @@ from rich.table import Table
 from golden.data.files import read_clip
 from golden.encoding import DataError
 from golden.spec.config import preset
-from sw import bench, boards, streaming  # noqa: F401 - they bring commands of their own
+from sw import bench, boards, streaming, traffic  # noqa: F401 - they bring commands of their own
 from sw import bundle as bundles
 from sw import doctor as tools
 from sw import verify as comparison

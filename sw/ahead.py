@@ -33,7 +33,7 @@ def load_ahead(config: Config, program: Program) -> None:
     program : sequence of (Opcode, dict)
         All descriptors but END; their fields change.
     """
-    time = [_least_cycles(config, opcode, d) for opcode, d in program]
+    time = [least_cycles(config, opcode, d) for opcode, d in program]
     load = [_loading(config, d) for _, d in program]
     used = [region(config, opcode, d) for opcode, d in program]
     computing = [i for i, (opcode, _) in enumerate(program) if opcode in (Opcode.LINEAR, Opcode.HAMMING)]
@@ -97,7 +97,7 @@ def region(config: Config, opcode: Opcode, fields: Mapping[str, int]) -> Region:
     return Region(d["weight_base"], round_up(rows, config.rows_per_word), d["param_base"], d["groups"] * config.beats)
 
 
-def _least_cycles(config: Config, opcode: Opcode, fields: Mapping[str, int]) -> int:
+def least_cycles(config: Config, opcode: Opcode, fields: Mapping[str, int]) -> int:
     """Cycles that a LINEAR descriptor takes at least, whatever its spikes are; of others none are counted on."""
     d = {**dict.fromkeys(FIELDS, 0), **fields}
     if opcode != Opcode.LINEAR:

@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 from golden.spec import descriptor
 from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
-from sw.packing import Bytes
+from sw.packing import Bytes, round_up
+from sw.windows import Windows
 
 FORMAT = 5
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
@@ -88,6 +89,7 @@ class Manifest:
     neuron_lanes: int
     word: int
     peak_sop: int
+    windows: Windows  #: of a clip, that the input consists of
     input_bytes: int
     spill_bytes: int  #: behind the image, for tensors that come and go
     records: bool  #: the machine leaves a statistics record of each descriptor
@@ -187,7 +189,18 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         )
         for name, program in fields["programs"].items()
     }
-    return Manifest(**{**fields, "programs": programs, "classes": tuple(fields["classes"])})
+    others = {"programs": programs, "classes": tuple(fields["classes"]), "windows": Windows(*fields["windows"])}
+    return Manifest(**{**fields, **others})
+
+
+def _check_input(manifest: Manifest) -> None:
+    """The windows make as many bytes of a clip as the manifest says."""
+    if not all(type(x) is int and x >= least for x, least in zip(manifest.windows, (1, 1, 0), strict=True)):
+        raise BundleError(f"windows of {list(manifest.windows)}")
+    t, h, w, c = manifest.windows.shape(manifest.video.shape)
+    size = t * h * w * manifest.planes * round_up(c, manifest.word) // 8
+    if min(h, w) < 1 or size != manifest.input_bytes:
+        raise BundleError(f"an input of {manifest.input_bytes} bytes, of windows of {list(manifest.windows)}")
 
 
 def _check(bundle: Bundle) -> None:
@@ -196,7 +209,7 @@ def _check(bundle: Bundle) -> None:
         raise BundleError(f"the image is {bundle.image.dtype} {list(bundle.image.shape)}, not bytes")
     if set(bundle.manifest.programs) != {"run", "trace"}:
         raise BundleError(f"programs {sorted(bundle.manifest.programs)}, not run and trace")
-    _ = bundle.manifest.video
+    _check_input(bundle.manifest)
     spill = range(bundle.image.size, bundle.image.size + bundle.manifest.spill_bytes)
     for name, program in bundle.manifest.programs.items():
         end = program.offset + len(program.steps) * descriptor.BYTES

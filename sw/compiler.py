@@ -14,6 +14,20 @@ from sw.fields import Pass
 from sw.model_file import ModelFile
 from sw.packing import Bytes, round_up
 from sw.program import ALIGN, ProgramBuilder
+from sw.spilling import Plan
+from sw.windows import Windows, unfold
+
+
+def plan_model(source: ModelFile, config: Config) -> tuple[Plan, Windows]:
+    """What lies where, and how the host has to lay out the input.
+
+    Raises
+    ------
+    UnsupportedError
+        If the machine cannot run it, with every reason.
+    """
+    model, tensors, windows = unfold(source.model, source.tensors, config)
+    return support.check(model, tensors, config), windows
 
 
 def compile_model(source: ModelFile, config: Config) -> Bundle:
@@ -25,7 +39,7 @@ def compile_model(source: ModelFile, config: Config) -> Bundle:
         If the machine cannot run it, with every reason.
     """
     model = source.model
-    plan = support.check(model, source.tensors, config)
+    plan, windows = plan_model(source, config)
     images, offsets = _lay_out([part for stage in plan.stages for part in stage.passes])
     run, trace = (ProgramBuilder(plan, offsets, traced) for traced in (False, True))
     sizes = [run.size, trace.size, images.size]
@@ -35,7 +49,7 @@ def compile_model(source: ModelFile, config: Config) -> Bundle:
     manifest = Manifest(
         preset=config.name, config=config.digest, model=source.digest, name=model.name, classes=model.classes,
         encoding=asdict(model.encoding), planes=model.planes, cores=config.cores, lanes=config.lanes,
-        neuron_lanes=config.neuron_lanes, word=config.word, peak_sop=config.peak_sop,
+        neuron_lanes=config.neuron_lanes, word=config.word, peak_sop=config.peak_sop, windows=windows,
         input_bytes=words.bank_words * config.cores * config.word // 8, spill_bytes=plan.spill_bytes, records=not config.lean,
         programs={"run": run.program(starts[0]), "trace": trace.program(starts[1])},
     )

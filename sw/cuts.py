@@ -16,15 +16,18 @@ from sw.tiles import OTHER, READS, RESIDUAL_SPACE, Box, Form, Use, uses
 
 MOVE = 60  #: cycles of a LOAD or STORE beside its beats
 STORED = 3  #: cycles more for each residual beat that is stored (hw/mover.py)
+ANSWER = 0.5  #: cycles more for each beat of the bus that is stored: every 64 of them wait for the memory's answer
+DENSE, SPARSE = 0.5, 0.2  #: bits set, about, with the slots' waiting for the fullest of them; of sparse tensors
 PASS = 50  #: cycles of a LINEAR descriptor beside its results
 MAKE = 1000  #: cycles of a HAMMING descriptor, about
 
 
 @dataclass(frozen=True)
 class Read:
-    """Places of a copy of a tensor that a pass needs."""
+    """Places of a copy of a tensor that a pass of a layer needs."""
 
     name: str
+    layer: str
     copy: int
     y: Use
     x: Use
@@ -77,22 +80,25 @@ class Work:
         The tensor whose memory one takes over, by name.
     inner : frozenset of str
         Tensors that one stage alone makes and needs.
+    sparse : frozenset of str
+        Tensors with few bits set: of one level, or made by a depthwise layer.
     config : Config
     """
 
-    def __init__(self, stage: Stage, forms: Mapping[str, Form], root: Mapping[str, str], inner: frozenset[str], config: Config):
+    def __init__(self, stage: Stage, forms: Mapping[str, Form], root: Mapping[str, str], inner: frozenset[str],
+                 sparse: frozenset[str], config: Config) -> None:
         self.stage, self.forms, self.inner, self.config = stage, forms, inner, config
         self.reads: dict[Read, None] = {}
-        self.writes: dict[str, int] = {}  #: scale by tensor
+        self.writes: dict[str, tuple[int, str]] = {}  #: scale, and the layer that does it, by tensor
         self.alike: list[set[str]] = []  #: tensors without gaps, or with the same ones, behind the rows of a tile
         for part in stage.passes:
             for address, name in {**part.bases, **({OTHER: part.other} if part.other else {})}.items():
                 own = root.get(name, name)
                 if address not in (*READS, OTHER):
-                    self.writes[own] = part.scale if address == "spike_dst" else 1
+                    self.writes[own] = (part.scale if address == "spike_dst" else 1), part.layer
                 elif own not in inner:
                     copy = part.at[address].copy if address in part.at else 0
-                    self.reads[Read(own, copy, *uses(part, address, forms[name]))] = None
+                    self.reads[Read(own, part.layer, copy, *uses(part, address, forms[name]))] = None
                 if address in ("u_src", "u_dst"):
                     self.alike.append({own})
             if part.other:
@@ -100,7 +106,9 @@ class Work:
         loading = [x for x in stage.passes if x.parameters.size]
         self.stays = sum(x.rows for x in loading) <= config.weight_rows and sum(x.beats for x in loading) <= config.param_beats
         self.makes = sum(x.opcode == Opcode.HAMMING for x in stage.passes)
-        self.computing = sum(_cycles(x, config, forms) for x in stage.passes) + self.makes * MAKE
+        self.each = {x.name: 0.0 for x in stage.layers}  #: cycles of all places of a layer, made once
+        for x in stage.passes:
+            self.each[x.layer] += _cycles(x, config, forms, SPARSE if x.bases.get("origin") in sparse else DENSE)
 
     @cached_property
     def names(self) -> dict[str, None]:
@@ -119,28 +127,42 @@ class Work:
         moving, tiles, bus = 0.0, len(rows) * len(columns), self.config.axi_bytes
         for read in (x for x in self.reads if x.name in outside):
             form = self.forms[read.name]
-            tall, broad = [len(read.y.of(x, form.height)) for x in rows], [len(read.x.of(x, form.width)) for x in columns]
+            tall = [len(read.y.of(self.stage.rows(read.layer, x), form.height)) for x in rows]
+            broad = [len(read.x.of(self.stage.columns(read.layer, x), form.width)) for x in columns]
             if read.once:
                 tall, broad = tall[:1], broad[:1]
             units[read.name] = max(units.get(read.name, 0), max(tall) * form.row(max(broad)))
             whole = sum(x == form.width and not form.window for x in broad)  # rows that follow each other are one LOAD
             moving += sum(tall) * sum(broad) * form.unit * form.size / bus
             moving += (len(tall) * whole + sum(tall) * (len(broad) - whole)) * MOVE
-        for name, scale in self.writes.items():
+        for name, (scale, layer) in self.writes.items():
             if name in outside or name in self.inner:
                 form = self.forms[name]
-                size = form.copies * len(rows[0]) * scale * form.row(len(columns[0]) * scale)
-                units[name] = max(units.get(name, 0), size)
+                most = [max(len(x) for x in some) * scale for some in self._made(layer, rows, columns)]
+                units[name] = max(units.get(name, 0), form.copies * most[0] * form.row(most[1]))
             if name in outside:
                 whole = len(columns) == 1 and not form.window
                 runs = form.copies * (len(rows) if whole else self.stage.size[0] * scale * len(columns))
-                moving += form.units * (form.size / bus + STORED * (form.space == RESIDUAL_SPACE)) + runs * MOVE
-        computing = self.computing + (tiles - 1) * (len(self.stage.passes) * PASS + (0 if self.stays else self._again()))
+                moving += form.units * (form.size / bus * (1 + ANSWER) + STORED * (form.space == RESIDUAL_SPACE)) + runs * MOVE
+        computing = self.computing(rows, columns) + (tiles - 1) * (0 if self.stays else self._again())
         cut = Cut(rows, columns)
         yield Need(cut, units, frozenset(), computing + moving)
         twice = frozenset(x.name for x in self.reads if not x.once) | frozenset(self.writes)
         if tiles > 1 and self.stays and not self.makes and moving:
             yield Need(cut, units, twice & outside, max(computing, moving) + moving / tiles)
+
+    def _made(self, layer: str, rows: Sequence[range], columns: Sequence[range]) -> tuple[list[range], list[range]]:
+        """Rows and columns that a layer makes for each tile."""
+        return [self.stage.rows(layer, x) for x in rows], [self.stage.columns(layer, x) for x in columns]
+
+    def computing(self, rows: Sequence[range], columns: Sequence[range]) -> float:
+        """Cycles of all passes, of places that several tiles need as often as they do."""
+        cycles = float(self.makes * MAKE + len(rows) * len(columns) * len(self.stage.passes) * PASS)
+        for layer, each in self.each.items():
+            tall, broad = (sum(len(x) for x in some) for some in self._made(layer, rows, columns))
+            height, width = self.stage.places(layer)
+            cycles += each * tall * broad / (height * width)
+        return cycles
 
     def _again(self) -> float:
         """Cycles in which all weights are loaded or made."""
@@ -154,14 +176,19 @@ class Work:
         return all(names <= buffers or (len(names) > 1 and not names & buffers) for names in self.alike)
 
 
-def _cycles(part: Pass, config: Config, forms: Mapping[str, Form]) -> int:
-    """Cycles that a LINEAR descriptor takes at least: words to fetch, or beats that neurons take and planes that they write."""
+def _cycles(part: Pass, config: Config, forms: Mapping[str, Form], density: float) -> float:
+    """Cycles that a LINEAR descriptor takes, about: words to fetch, rows to add, or sums that the neuron unit takes and planes
+    that it writes.
+    """
     if part.opcode != Opcode.LINEAR:
         return 0
     d = part.fields
     results = d["out_h"] * d["out_w"] * d["steps"] * d["groups"]
     gaps = d.get("lanewise") and "origin" in part.bases and forms[part.bases["origin"]].window == d["kernel_w"]
     taps = -(-d["kernel_h"] * d["kernel_w"] // (config.taps if gaps else 1))
-    fetches = results * d["slices"] * d["planes"] * taps * d["words"]
-    beats = results * config.cores * config.beats * (d["out_planes"] if d.get("fire") else 1)
-    return max(fetches, beats) + PASS
+    passes, turn = d["slices"] * d["planes"], config.cores * config.beats
+    planes = d["out_planes"] if d.get("fire") else 1  # written one after the other, while other cores have their turn
+    beats = (passes - 1) * turn + max(turn, (turn - config.cores + 1) * planes)
+    bits = (d["words"] - 1) * config.word + d.get("mask_high", -1) + 1 - d.get("mask_low", 0)
+    rows = 0 if d.get("lanewise") else taps * bits * density / config.issue
+    return results * max(passes * max(taps * d["words"] + 1, rows), beats)

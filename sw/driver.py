@@ -294,4 +294,5 @@ class Driver:
             raise ClipError(f"the input is {clip.dtype} {list(clip.shape)}, '{manifest.name}' takes uint8 {list(shape)}")
         pipeline.timeout, pipeline.watchdog = self.timeout, self.watchdog
         out = pipeline.spare.pop() if pipeline.spare else None
-        return pipeline.submit(name, packing.pack_spikes(clip, manifest.word, manifest.planes, out), progress)
+        seen = manifest.windows.gather(clip)
+        return pipeline.submit(name, packing.pack_spikes(seen, manifest.word, manifest.planes, out), progress)

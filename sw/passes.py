@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from golden.spec.model import ATTENTION, CONV, HEAD, MASK, Layer, Shape
 from sw import addition, attention, linear
@@ -11,31 +11,60 @@ from sw.bits import gather_passes, mask_passes
 from sw.fields import Pass
 from sw.layouts import Layouts, SpikeTensor, logit_beats, residual_beats
 from sw.packing import Array
-from sw.tiles import RESIDUAL_SPACE, SPIKE_SPACE, Form
+from sw.tiles import RESIDUAL_SPACE, SPIKE_SPACE, Box, Form, Window
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Passes of a layer that go over the same ``size`` output places: all of them at once, or tile by tile.
+    """Passes of layers that go over the ``size`` output places of the last one: all of them at once, or tile by tile.
 
-    What they make for each other alone, they make and read in the same places.
+    What the passes of one layer make for each other alone, they make and read in the same places. Tensors in ``held`` are what
+    one layer makes for the next one alone, and never leave the chip. ``ways`` lead from places of the last layer to those that
+    another one, by name, has to make for them: through one window after the other.
     """
 
-    layer: Layer
+    layers: tuple[Layer, ...]
     passes: list[Pass]
     size: tuple[int, int]
+    held: frozenset[str] = frozenset()
+    ways: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
+
+    @property
+    def layer(self) -> Layer:
+        """The last one."""
+        return self.layers[-1]
+
+    def rows(self, layer: str, some: range) -> range:
+        """Rows that a layer makes while the last one makes these."""
+        for window in self.ways.get(layer, ()):
+            some = window.y.of(some, window.size[0])
+        return some
+
+    def columns(self, layer: str, some: range) -> range:
+        """Columns that a layer makes while the last one makes these."""
+        for window in self.ways.get(layer, ()):
+            some = window.x.of(some, window.size[1])
+        return some
+
+    def tile(self, part: Pass, tile: Box) -> Box:
+        """Places that the layer of a pass makes while the last one makes those of a tile."""
+        return Box(self.rows(part.layer, tile.rows), self.columns(part.layer, tile.columns))
+
+    def places(self, layer: str) -> tuple[int, int]:
+        """Rows and columns of all places of a layer."""
+        return self.ways[layer][-1].size if self.ways.get(layer) else self.size
 
 
 def layer_stages(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[Stage]:
     """Stages of any layer that the support check accepts: what it gathers first, if it does, and what it is."""
     size = layouts.out_shape(layer)[1:3]
     if layer.op == MASK:
-        return [Stage(layer, mask_passes(layouts, layer), size)]
+        return [Stage((layer,), mask_passes(layouts, layer), size)]
     if layer.op in ATTENTION:
-        return [Stage(layer, attention.attention_passes(layouts, layer, tensors), size)]
+        return [Stage((layer,), attention.attention_passes(layouts, layer, tensors), size)]
     gathered = gather_passes(layouts, layer)
-    before = [Stage(layer, gathered, layouts.shapes[layer.inputs[0]][1:3])] if gathered else []
-    return [*before, Stage(layer, linear.linear_passes(layouts, layer, tensors), size)]
+    before = [Stage((layer,), gathered, layouts.shapes[layer.inputs[0]][1:3])] if gathered else []
+    return [*before, Stage((layer,), linear.linear_passes(layouts, layer, tensors), size)]
 
 
 def own_spikes(layouts: Layouts, layer: Layer) -> dict[str, SpikeTensor]:

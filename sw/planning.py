@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 
 from golden.spec.model import CONV, HEAD, INPUT, Layer
 from sw.allocation import AllocationError
+from sw.chains import chains
 from sw.layouts import Layouts
 from sw.packing import Array
 from sw.passes import Stage, form, forms, layer_stages
@@ -37,7 +39,7 @@ def plan_layers(layouts: Layouts, layers: Sequence[Layer], tensors: Mapping[str,
         gaps = dict.fromkeys((layouts.has_gaps, False))  # what does not fit with them may do so without
         for gap, pieces in product(gaps, dict.fromkeys((frozenset[str](), _pieces(layouts, layers)))):
             try:
-                plans.append(_plan(replace(layouts, pieces=pieces, head_rows=rows, gaps=gap), layers, tensors))
+                plans += _plans(replace(layouts, pieces=pieces, head_rows=rows, gaps=gap), layers, tensors)
             except AllocationError as found:
                 error = found
             else:
@@ -75,11 +77,17 @@ def _pieces(layouts: Layouts, layers: Sequence[Layer]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _plan(layouts: Layouts, layers: Sequence[Layer], tensors: Mapping[str, Array]) -> Plan:
+def _plans(layouts: Layouts, layers: Sequence[Layer], tensors: Mapping[str, Array]) -> list[Plan]:
+    """The plan with a stage for each layer, and where tensors have to lie outside one with chains of them, if that fits."""
     stages: list[Stage] = []
     named = [INPUT, *(name for x in layouts.model.layers for name in (x.spike_out, x.u_out) if name)]
     known = {name: form(layouts, name) for name in named}
     for layer in layers:
         stages += layer_stages(layouts, layer, tensors)
         known |= forms(layouts, layer)
-    return Planner(layouts, stages, known).plan()
+    plan = Planner(layouts, stages, known).plan()
+    plans = [plan]
+    if plan.outside:
+        with suppress(AllocationError):
+            plans.append(Planner(layouts, chains(layouts, stages, known), known).plan())
+    return plans

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
 from golden.spec import descriptor
+from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
-from sw.ahead import load_ahead
+from sw.ahead import least_cycles, load_ahead
 from sw.allocation import Region, place
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
+from sw.cuts import MOVE, Cut
 from sw.fields import Pass, Place
 from sw.linear import head_parts
 from sw.packing import Bytes, round_up
@@ -21,17 +24,19 @@ from sw.spilling import Plan
 from sw.tiles import OTHER, READS, SPIKE_SPACE, Box, Buffer, needed, placed, share
 
 ALIGN = 64  #: of every offset in a segment
+SHARE = 64  #: parts of a descriptor's places, where some of them are counted: those that were made before are not
 IMAGE_SEGMENT, INPUT_SEGMENT, RESULT_SEGMENT = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Made:
-    """A descriptor without the offsets of images, the layer that it is for, and what one of its adds stands for."""
+    """A descriptor without the offsets of images, the layer that it is for, what one of its adds stands for, what it moves."""
 
     opcode: Opcode
     fields: Mapping[str, int]
     layer: str
     sop: tuple[int, int] = (0, 1)
+    tensor: str = ""
 
     def marked(self, **flags: bool) -> Made:
         """The same, with some of its flags."""
@@ -40,10 +45,10 @@ class Made:
 
 @dataclass
 class _Item:
-    """A descriptor that computes, what is loaded for it, and what is stored once it has ended."""
+    """Descriptors that compute, one after the other, what is loaded for them, and what is stored once they have ended."""
 
     loads: list[Made]
-    computes: Made
+    computes: list[Made]
     stores: list[Made]
 
 
@@ -75,6 +80,11 @@ class ProgramBuilder:
     def size(self) -> int:
         """Bytes of the program."""
         return len(self._descriptors) * descriptor.BYTES
+
+    @property
+    def moves(self) -> list[Made]:
+        """All LOADs and STOREs."""
+        return [x for x in self._descriptors if x.tensor]
 
     def image(self, images: int, spill: int) -> Bytes:
         """The descriptors as bytes, where ``images`` and ``spill`` are the offsets in segment 0 of the first image and of the
@@ -110,7 +120,8 @@ class ProgramBuilder:
         for number, stage in enumerate(plan.stages):
             self._stage(number, stage)
             if number + 1 == len(plan.stages) or plan.stages[number + 1].layer != stage.layer:
-                self._keep(stage.layer)
+                for layer in stage.layers:
+                    self._keep(layer)
         program = [(x.opcode, dict(x.fields)) for x in self._descriptors]
         load_ahead(self.config, program)
         self._descriptors = [replace(x, fields=d) for x, (_, d) in zip(self._descriptors, program, strict=True)]
@@ -119,7 +130,7 @@ class ProgramBuilder:
     def _keep(self, layer: Layer) -> None:
         """Store what a layer has made and what is still on chip only."""
         for name in (layer.u_out, layer.spike_out, layer.name if layer.op == HEAD else ""):
-            if name in self.tensors and self.plan.root.get(name, name) not in self.plan.outside:
+            if name in self.tensors and self.plan.root.get(name, name) in self.plan.bases:
                 self._emit(*self._transfer(Opcode.STORE, name, self._whole(name), layer.name))
 
     def _emit(self, *some: Made) -> None:
@@ -165,7 +176,7 @@ class ProgramBuilder:
             moves.append(Made(opcode, {
                 "count": places * form.unit * banks, "segment": segment, "offset": offset + first * form.unit * form.size,
                 "space": form.space, "base": buffer.address(start), "step_stride": form.run,
-            }, layer))
+            }, layer, tensor=name))
         self._before = Region()
         return moves
 
@@ -177,24 +188,31 @@ class ProgramBuilder:
         done: set[int] = set()
         items: list[_Item] = []
         for tile in cut.tiles():
-            made: dict[str, Buffer] = {}
+            made: dict[str, tuple[Buffer, str]] = {}
             buffers.turn()
             for i, part in enumerate(stage.passes):
-                if not share(part, tile).places or (part.opcode == Opcode.HAMMING and regions and i in done):
+                own = stage.tile(part, tile)
+                if not share(part, own).places or (part.opcode == Opcode.HAMMING and regions and i in done):
                     continue
                 # what LINEAR reads is loaded before HAMMING, too: that makes weights for the very next descriptor
                 loads: list[Made] = []
                 for some in stage.passes[i : i + 1 + (part.opcode == Opcode.HAMMING)]:
-                    for name, buffer in buffers.fetch(some, tile):
-                        loads += self._transfer(Opcode.LOAD, name, buffer, stage.layer.name)
-                own = buffers.of(part, tile)
-                made |= {name: own[name] for address, name in part.bases.items() if address not in READS}
-                items.append(_Item(loads, self._pass(part, placed(part, tile, own), regions.get(i), i in done), []))
+                    for name, buffer in buffers.fetch(some, own):
+                        loads += self._transfer(Opcode.LOAD, name, buffer, part.layer)
+                there = buffers.of(part, own)
+                made |= {name: (there[name], part.layer) for address, name in part.bases.items() if address not in READS}
+                if loads or not items or items[-1].stores:
+                    items.append(_Item(loads, [], []))
+                made_now = self._pass(part, placed(part, own, there), regions.get(i), i in done)
+                items[-1].computes.append(_counted(made_now, stage, cut, tile) if stage.ways.get(part.layer) else made_now)
                 done.add(i)
-            for name, buffer in made.items():
-                if buffers.root(name) in self.plan.outside:
-                    items[-1].stores += self._transfer(Opcode.STORE, name, buffer, stage.layer.name)
-        for one in _beside(items) if cut.second else (x for item in items for x in (*item.loads, item.computes, *item.stores)):
+            kept = stage.held.intersection(self.tensors).difference(self.plan.bases)
+            for name, (buffer, layer) in made.items():
+                if name in kept or buffers.root(name) in self.plan.outside:
+                    items[-1].stores += self._transfer(Opcode.STORE, name, buffer, layer)
+        # where a trace stores what never leaves the chip else, there is no second buffer for that
+        beside = cut.second and not (self.traced and stage.held)
+        for one in _beside(items, self.config) if beside else (y for x in items for y in (*x.loads, *x.computes, *x.stores)):
             self._emit(one)
 
     def _stack(self, stage: Stage) -> dict[int, tuple[Region, bool]]:
@@ -234,6 +252,16 @@ class ProgramBuilder:
             self._made = region
         self._before = region
         return Made(part.opcode, fields | {"weight_base": region.row, "param_base": region.beat}, part.layer, part.sop)
+
+
+def _counted(made: Made, stage: Stage, cut: Cut, tile: Box) -> Made:
+    """The same, with operations for its share of places that no tile before has made."""
+    share = Fraction(1)
+    for places, some, all_ in ((stage.rows, tile.rows, cut.rows), (stage.columns, tile.columns, cut.columns)):
+        at = all_.index(some)
+        own, before = places(made.layer, some), places(made.layer, all_[at - 1]).stop if at else 0
+        share *= Fraction(len(range(max(own.start, before), own.stop)), len(own))
+    return replace(made, sop=(made.sop[0] * round(share * SHARE), made.sop[1] * SHARE))
 
 
 class _Buffers:
@@ -291,19 +319,36 @@ def _tensors(part: Pass) -> list[tuple[str, str]]:
     return [*part.bases.items(), *([(OTHER, part.other)] if part.other else [])]
 
 
-def _beside(items: Sequence[_Item]) -> Iterator[Made]:
-    """Descriptors such that, while one computes, the results of the one before are stored and what the next one needs is loaded.
+def _beside(items: Sequence[_Item], config: Config) -> Iterator[Made]:
+    """Descriptors such that, while an item computes, the results of the one before are stored, and what the next needs is loaded.
 
     These are in other buffers. All of that has ended when the next one starts to compute, and what computes when the next one
     has started. Beside the last one nothing moves, so that its results can wait for its end.
     """
-    nothing = _Item([], items[0].computes, [])
+    nothing = _Item([], [], [])
     yield from items[0].loads
     moved = False
     for before, item, after in zip([nothing, *items], items[:-1], items[1:], strict=False):
         moves = [*before.stores, *after.loads]
-        yield item.computes.marked(after_move=moved, beside=bool(moves))
-        yield from (x.marked(beside=True) for x in moves)
+        first, *others = item.computes
+        yield first.marked(after_move=moved, beside=bool(moves))
+        yield from (x.marked(beside=True) for x in _mixed(first, others, moves, config)) if moves else others
         moved = bool(moves)
-    yield items[-1].computes.marked(after_move=moved)
+    first, *others = items[-1].computes
+    yield first.marked(after_move=moved)
+    yield from others
     yield from (x for item in items[-2:] for x in item.stores)
+
+
+def _mixed(first: Made, computes: Sequence[Made], moves: Sequence[Made], config: Config) -> Iterator[Made]:
+    """Both in an order in which each descriptor starts about when its unit is free, while the first one computes already."""
+    waiting, moving = list(computes), list(moves)
+    computed, moved = least_cycles(config, first.opcode, first.fields), 0
+    while waiting or moving:
+        if moving and (moved <= computed or not waiting):
+            one = moving.pop(0)
+            moved += one.fields["count"] * (config.u_beat_bits if one.fields["space"] else config.word) // config.axi_bits + MOVE
+        else:
+            one = waiting.pop(0)
+            computed += least_cycles(config, one.opcode, one.fields)
+        yield one

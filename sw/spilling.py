@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 
-from golden.spec.model import HEAD, INPUT
+from golden.spec.model import CONV, HEAD, INPUT
 from sw.allocation import AllocationError, Interval, first_fit, roots
 from sw.cuts import MOVE, Cut, Need, Work
 from sw.layouts import Layouts, chunks
@@ -91,8 +91,11 @@ class Planner:
         self.depth = {SPIKE_SPACE: config.spike_words, RESIDUAL_SPACE: config.u_beats}
         self.life = self._lives()
         self.fixed = {model.layers[-1].name} if model.layers[-1].op == HEAD else set()  # logits never leave before the end
-        inner = frozenset(x for x, (first, last) in self.life.items() if first == last and x not in {INPUT, *model.shapes()})
-        self.works = [Work(stage, forms, self.root, inner, config) for stage in stages]
+        held = frozenset[str]().union(*(stage.held for stage in stages))
+        alone = {x for x, (first, last) in self.life.items() if first == last and x not in {INPUT, *layouts.shapes}}
+        inner = held | alone
+        sparse = frozenset(x.spike_out for x in model.layers if x.levels == 1 or (x.op == CONV and x.depthwise))
+        self.works = [Work(stage, forms, self.root, inner, sparse, config) for stage in stages]
         self.inner = inner
         self.outer = [x for x in self.life if x not in inner and x not in self.fixed]
         self._known: dict[tuple[int, frozenset[str], int, int], Need | None] = {}
@@ -130,6 +133,10 @@ class Planner:
                 if not order:
                     raise
                 outside |= {order.pop()}  # what stays fits in sum, but not in any order of addresses
+
+    def alone(self) -> float:
+        """Cycles of all stages, one after the other, with nothing on chip but their tiles; infinite where these do not fit."""
+        return sum(self._least(i, frozenset(self.outer)) for i in range(len(self.works)))
 
     def _weight(self, name: str) -> int:
         """Memory and time that a tensor takes."""
@@ -209,8 +216,10 @@ class Planner:
                     if self.forms[x].space == space and x not in away]
             bases |= first_fit(stay, self.depth[space], WHAT[space])
         needs = [self._cut(i, outside, bases) for i in range(len(self.stages))] if outside else []
-        cuts = [x.cut for x in needs] or [Cut([range(h)], [range(w)]) for h, w in (stage.size for stage in self.stages)]
-        cycles = sum(x.cycles for x in needs) or sum(x.computing for x in self.works)
+        uncut = [Cut([range(h)], [range(w)]) for h, w in (stage.size for stage in self.stages)]
+        cuts = [x.cut for x in needs] or uncut
+        computing = sum(work.computing(x.rows, x.columns) for work, x in zip(self.works, uncut, strict=True))
+        cycles = sum(x.cycles for x in needs) or computing
         sizes = [Interval(x, *self.life[x], -(-self.forms[x].units * self.forms[x].size // 64)) for x in outside if x != INPUT]
         homes = first_fit(sorted(sizes, key=lambda x: x.name), 1 << 40, "external memory") if sizes else {}
         ends = [homes[x.name] + x.size for x in sizes]

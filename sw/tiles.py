@@ -104,6 +104,17 @@ class Use(NamedTuple):
         return range(low, max(min(self.start + (places.stop - 1) * self.step + self.kernel, size), low))
 
 
+class Window(NamedTuple):
+    """Places of a tensor of ``size`` (height, width) that a layer reads for each of its own."""
+
+    y: Use
+    x: Use
+    size: tuple[int, int]
+
+
+SAME = Use(0, 1, 1)  #: of a place the same one
+
+
 def uses(part: Pass, address: str, form: Form) -> tuple[Use, Use]:
     """What a descriptor needs of the tensor of an address field, in y and x, by the output places of its layer."""
     at = part.at.get(address, Place())

@@ -52,6 +52,7 @@ def test_junk_is_no_bundle(tmp_path, junk):
 @pytest.mark.parametrize(("old", "new"), [
     ('"format": 5', '"format": 9'), ('"planes"', '"plates"'), ('"offset": 0, "result', '"offset": 9, "result'),
     ('"opcode": "load"', '"opcode": "save"'), ('"kind": "luma"', '"kin": "luma"'),
+    ('"windows": [1, ', '"windows": [2, '), ('"windows": [1, ', '"windows": [true, '), ('"windows": [1, ', '"windows": [1, 1, '),
 ])
 def test_a_manifest_that_does_not_fit(bundle, tmp_path, monkeypatch, old, new):
     """Right digests, wrong content: as another version of this software would write it."""

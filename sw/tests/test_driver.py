@@ -91,6 +91,11 @@ def test_a_memory_that_is_too_small(bundle):
         Driver(GoldenDevice(SMALL, 8192)).load(bundle)
 
 
+def layer_of(bundle, step):
+    """Layer of a descriptor."""
+    return bundle.manifest.programs["run"].steps[step].layer
+
+
 def test_a_device_that_never_answers(bundle, clip):
     known = GoldenDevice(SMALL)
     device = Silent({r.address: known.read_register(r.address) for r in REGISTERS.values()})
@@ -99,7 +104,7 @@ def test_a_device_that_never_answers(bundle, clip):
     driver = Driver(device, timeout=0.2)
     driver.load(bundle)
     with pytest.raises(DeviceTimeoutError, match=(
-            r"did not finish within 0.2 s; it was in layer 'input' \(descriptor 0, load\): "
+            rf"did not finish within 0.2 s; it was in layer '{layer_of(bundle, 0)}' \(descriptor 0, load\): "
             r"memory gives no data of a read \(RREADY without RVALID\); at work: reads, mover; "
             r"0 beats of memory read, 0 written, 0 cycles")):
         driver.run(clip)
@@ -110,9 +115,10 @@ def test_an_illegal_descriptor(driver, bundle, tiny, clip):
     image = bundle.image.copy()
     image[3 * BYTES + 40] ^= 1
     driver.load(bundles.Bundle(bundle.manifest, image))
-    with pytest.raises(RunError, match=r"error 1 in layer 'local.dw' \(descriptor 3\): illegal descriptor") as caught:
+    layer = layer_of(bundle, 3)
+    with pytest.raises(RunError, match=rf"error 1 in layer '{layer}' \(descriptor 3\): illegal descriptor") as caught:
         driver.run(clip)
-    assert (caught.value.code, caught.value.index, caught.value.layer) == (ErrorCode.DESCRIPTOR, 3, "local.dw")
+    assert (caught.value.code, caught.value.index, caught.value.layer) == (ErrorCode.DESCRIPTOR, 3, layer)
     driver.load(bundle)
     assert works(driver, tiny, clip)
 
@@ -125,10 +131,12 @@ def test_a_program_damaged_in_memory_is_written_again(driver, tiny, clip):
     assert works(driver, tiny, clip)
 
 
-@pytest.mark.parametrize(("kind", "segment", "code", "layer"), [
-    ("read", 0, 2, "input"), ("read", 1, 2, "input"), ("write", 2, 3, "head"), ("write", 3, 3, "input"),
+@pytest.mark.parametrize(("kind", "segment", "code", "step"), [
+    ("read", 0, 2, 0), ("read", 1, 2, 0), ("write", 2, 3, -2), ("write", 3, 3, 0),
 ])
-def test_memory_errors(driver, bundle, tiny, clip, kind, segment, code, layer):
+def test_memory_errors(driver, bundle, tiny, clip, kind, segment, code, step):
+    """The program, the input, the result behind everything but END, the first record."""
+    layer = layer_of(bundle, step)
     driver.run(clip)
     at = driver.device.read_register(REGISTERS[f"SEGMENT{segment}"].address)
     driver.device.fault(kind, at, at + 4)
@@ -171,7 +179,7 @@ def test_missing_statistics_are_noticed(driver, bundle, clip, monkeypatch):
     size_of_all = (len(bundle.manifest.programs["run"].steps) - 1) * STATISTICS_BYTES
     monkeypatch.setattr(driver.device, "read_memory",
                         lambda address, size: b"\xff" * size if size == size_of_all else read(address, size))
-    with pytest.raises(DeviceError, match="no statistics record for layer 'input'"):
+    with pytest.raises(DeviceError, match=f"no statistics record for layer '{layer_of(bundle, 0)}'"):
         driver.run(clip)
     assert STATISTICS_BYTES == 64
 

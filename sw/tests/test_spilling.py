@@ -31,6 +31,7 @@ PLACES = Encoding(height=6, width=10, timesteps=4, frames=2, patch=1)
 
 def small(config, words, beats=1 << 16, **sizes: Any):
     """A machine that can do everything, with memories of these sizes."""
+    words = words // config.taps * config.taps
     return replace(config, **ROOM | {"name": f"{config.name}-{words}-{beats}", "spike_words": words, "u_beats": beats, **sizes})
 
 

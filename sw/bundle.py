@@ -92,6 +92,7 @@ class Manifest:
     windows: Windows  #: of a clip, that the input consists of
     input_bytes: int
     spill_bytes: int  #: behind the image, for tensors that come and go
+    records: bool  #: the machine leaves a statistics record of each descriptor
     programs: dict[str, Program]
 
     @cached_property

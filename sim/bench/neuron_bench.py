@@ -36,10 +36,10 @@ class SpikeWrites:
         if not self.ports[0].get():
             return
         for bank, addr, mask, data in spike_writes(self.config, *(x.get() for x in self.ports)):
-            assert mask.bit_count() == 1
-            beat = mask.bit_length() - 1
-            width = self.config.neuron_lanes
-            self.writes.append((bank, addr, beat, data >> (beat * width) & ((1 << width) - 1)))
+            c = self.config
+            assert mask.bit_count() == (c.beats if c.levels_max == 1 else 1)  # a result at once, or a beat
+            self.writes += [(bank, addr, beat, data >> (beat * c.neuron_lanes) & ((1 << c.neuron_lanes) - 1))
+                            for beat in range(c.word // c.neuron_lanes) if mask >> beat & 1]
 
 
 class Residual(Memory):

@@ -24,7 +24,7 @@ class Hamming(wiring.Component):
     cycles; then each cycle takes one K channel against one lane group of V: ``lanes * ham_tokens`` AND bits. An
     imaginary K channel of ones comes first and counts s. Writing: for each lane group, row by row, one slice a cycle.
     Cycles: ``(words of K) * (words of V) * blocks * (2*ham_tokens/cores + 2 + (channels + 1) * groups)`` and
-    ``groups * (width * (slices + 2) + 2 * beats + 4)``, and a few, and those in which it waits for
+    ``groups * (width * (slices + 2) + beats * (1 + parts) + 4)``, and a few, and those in which it waits for
     LINEAR's reads. Nobody delays its writes.
 
     Ports
@@ -173,20 +173,22 @@ class Hamming(wiring.Component):
             self.weights.data.eq(Cat(nibbles)),
         ]
 
-        # Parameters: in the cycle after a beat is read its biases are kept, or written.
-        beat, beat_before = Signal(range(c.beats + 1)), Signal(range(max(c.beats, 2)))
+        # Parameters: in the cycle after a beat is read its biases are kept, or some of them written. A word of the bus holds few
+        # channels, so writing reads a beat once for each of its words.
+        low = clog2(c.param_parts)
+        beat, part = Signal(range(c.beats + 1)), Signal(range(c.beats * c.param_parts + 1))
         param_addr, write_back = Signal(len(self.params.addr)), Signal()
         m.d.comb += [
-            param_addr.eq(d.param_base + (group << clog2(c.beats))), self.params.addr.eq(param_addr + beat),
-            beat_before.eq(beat - 1), self.param_write.addr.eq(param_addr + beat_before),
+            param_addr.eq(d.param_base + (group << clog2(c.beats))),
+            self.params.addr.eq(param_addr + Mux(write_back, part >> low, beat)),
         ]
-        m.d.sync += self.param_write.en.eq(write_back)
-        for i in range(c.neuron_lanes):
-            beats = Signal(data.ArrayLayout(24, c.beats), name=f"beats{i}")
-            m.d.comb += [
-                beats.eq(Cat(biases[i::c.neuron_lanes])),
-                self.param_write.data.word_select(i, 32).eq(Cat(beats[beat_before], self.params.data.word_select(i, 32)[24:])),
-            ]
+        m.d.sync += [self.param_write.en.eq(write_back), self.param_write.addr.eq((param_addr << low) + part)]
+        part_before = Signal(range(max(c.beats * c.param_parts, 2)))
+        m.d.sync += part_before.eq(part)
+        kept = (self.params.data.word_select(i % c.neuron_lanes, 32)[24:] for i in range(c.lanes))
+        entries = Signal(c.lanes * 32)
+        m.d.comb += [entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))),
+                     self.param_write.data.eq(entries.word_select(part_before, c.axi_bits))]
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -275,14 +277,14 @@ class Hamming(wiring.Component):
                         m.d.sync += group_row.eq(slice_row + d.slice_words)
                         m.next = "WRITE"
             with m.State("WRITE"):  # the rest of a parameter stays, so that it is read again
-                with m.If(beat == c.beats):
-                    m.d.sync += [beat.eq(0), group.eq(group + 1)]
+                with m.If(part == c.beats * c.param_parts):
+                    m.d.sync += [part.eq(0), group.eq(group + 1)]
                     m.next = "BIAS"
                     with m.If(group == (d.width >> lane_shift) - 1):
                         m.next = "DONE"
                 with m.Elif(~self.waits.params):
                     m.d.comb += [self.params.en.eq(1), write_back.eq(1)]
-                    m.d.sync += beat.eq(beat + 1)
+                    m.d.sync += part.eq(part + 1)
             with m.State("DONE"):
                 m.d.comb += self.unit.done.eq(1)
                 m.next = "IDLE"
@@ -291,7 +293,7 @@ class Hamming(wiring.Component):
     @staticmethod
     def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]],
               params: Sequence[int]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]:
-        """Twin: the weight rows written as (bank, row, data) and the parameter beats as (address, data), in order."""
+        """Twin: the weight rows written as (bank, row, data) and the parameters as (address, word of the bus), in order."""
         c, width, low = config, d["width"], d["mask_low"]
         words = -(-width // c.word)
 
@@ -311,7 +313,7 @@ class Hamming(wiring.Component):
             if not (i ^ j) & d["head_mask"]:
                 a = sum(x[i] & y[j] for x, y in zip(k, v, strict=True))
                 m[i][j] = a if d["dot"] else 2 * a - s[j]
-        rows, beats = [], []
+        rows, written = [], []
         for group in range(width // c.lanes):
             for i, slice_ in product(range(width), range(d["slices"])):
                 weights = [m[i][group * c.lanes + lane] << (not d["dot"]) for lane in range(c.lanes)]
@@ -327,5 +329,6 @@ class Hamming(wiring.Component):
                     old = data >> (32 * lane) & 0xFFFFFF
                     new = old - (0 if d["dot"] else sum(m[i][j] for i in range(width))) & 0xFFFFFF
                     data ^= (old ^ new) << (32 * lane)
-                beats.append((addr, data))
-        return rows, beats
+                written += [(addr * c.param_parts + i, data >> (c.axi_bits * i) & ((1 << c.axi_bits) - 1))
+                            for i in range(c.param_parts)]
+        return rows, written

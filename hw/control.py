@@ -12,6 +12,7 @@ from hw.axi import AxiLite, AxiRead, AxiWrite
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, mover_waits, param_write, u_read, u_write
 from hw.loader import Loader
 from hw.mover import Mover
+from hw.near import near
 from hw.read_dma import ReadDma
 from hw.recorder import Recorder
 from hw.registers import RegisterBank
@@ -34,7 +35,7 @@ class Control(wiring.Component):
     irq : Signal(), out
     linear, hamming : Unit, out
     flush : Signal(), out
-        The compute units are to be reset.
+        The compute units are to be reset, at most two cycles later.
     weight_write : WeightWrite, out
     param_write : MemoryWrite, out
     write_waits : Signal(), in
@@ -70,7 +71,7 @@ class Control(wiring.Component):
             "mover": (mover := Mover(c)), "write_share": (write_share := WriteShare(c)),
         }
         for name, block in reset_by_flush.items():
-            m.submodules[name] = ResetInserter(supervisor.flush)(block)
+            m.submodules[name] = ResetInserter(near(m, supervisor.flush, 1, f"flush_{name}")[0])(block)
         read_dma, write_dma = ReadDma(c), WriteDma(c)
         m.submodules.read_dma = ResetInserter(supervisor.kill)(read_dma)
         m.submodules.write_dma = ResetInserter(supervisor.kill)(write_dma)

@@ -58,8 +58,9 @@ class Hamming(wiring.Component):
         count_read, count_write = counts.read_port(), counts.write_port()
         row, group = Signal(range(c.head_max + 1)), Signal(range(max(max_groups, 2)))  # of A; row of all ones: head_max
 
-        k = Signal(data.ArrayLayout(c.word, c.ham_tokens))
-        v = Signal(data.ArrayLayout(c.word, c.ham_tokens))
+        # Counts, weights and biases need no reset: what begins and writes them does.
+        k = Signal(data.ArrayLayout(c.word, c.ham_tokens), reset_less=True)
+        v = Signal(data.ArrayLayout(c.word, c.ham_tokens), reset_less=True)
         addr, token_addr = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
         load = Signal(range(max(c.ham_tokens // c.cores, 2)))
         remaining = Signal(24)  # tokens per bank not loaded yet
@@ -110,8 +111,8 @@ class Hamming(wiring.Component):
         lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], c.lanes) if groups_per_word > 1 else v[n]
                       for n in range(c.ham_tokens)]
         for lane in range(c.lanes):
-            pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}") for stage in (2, 3))
-            old3 = Signal(c.count_bits, name=f"old{lane}")
+            pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}", reset_less=True) for stage in (2, 3))
+            old3 = Signal(c.count_bits, name=f"old{lane}", reset_less=True)
             m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
             m.d.sync += [
                 pop2.eq(sum(lanes_of_v[n][lane] & columns[lane][n] for n in range(c.ham_tokens))), pop3.eq(pop2),
@@ -131,9 +132,9 @@ class Hamming(wiring.Component):
         biases, nibbles = [], []
         for lane in range(c.lanes):
             data_ = count_read.data.word_select(lane, c.count_bits)
-            s, term, minus = (Signal(c.count_bits, name=f"s{lane}"), Signal(weight_bits, name=f"term{lane}"),
-                              Signal(name=f"minus{lane}"))
-            weight = Signal(signed(weight_bits), name=f"weight{lane}")
+            s, term, minus, weight = (
+                Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
+                (("s", c.count_bits), ("term", weight_bits), ("minus", 1), ("weight", signed(weight_bits))))
             same_head = (((group << lane_shift) + lane) ^ row)[:8] & d.head_mask == 0
             m.submodules[f"weight{lane}"] = add = MuxAdder(weight_bits, weight_bits, weight_bits, weight_bits, invert=True)
             m.d.comb += [add.a.eq(Cat(Const(1, 1), s)), add.use_a.eq(minus), add.b.eq(term), add.c.eq(weight >> c.w_bits)]
@@ -152,7 +153,7 @@ class Hamming(wiring.Component):
             # The bias less all M of its lane: M is half a weight; what is kept is ~bias, which M is added to.
             at_beat, at_lane = divmod(lane, c.neuron_lanes)
             take = takes[at_beat][at_lane]
-            bias = Signal(signed(24), name=f"not_bias{lane}")
+            bias = Signal(signed(24), name=f"not_bias{lane}", reset_less=True)
             m.submodules[f"bias{lane}"] = less = MuxAdder(24, 24, weight_bits - 1, 24, invert=True)
             m.d.comb += [
                 less.a.eq(self.params.data.word_select(at_lane, 32)), less.use_a.eq(take), less.c.eq(bias),

@@ -80,7 +80,7 @@ class Loader(wiring.Component):
 
         # The descriptor arrives beat by beat; its sum is made in two stages.
         fetching = Signal()
-        words = [Signal(32, name=f"word{i}") for i in range(WORDS)]
+        words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(WORDS)]
         m.d.comb += [d[f.name].eq(words[f.word][f.lsb:f.lsb + f.bits]) for f in FIELDS.values()]
         beat = Signal(range(max(WORDS // words_per_beat, 2)))
         partial, total, arrived = Signal(32), Signal(32), Signal()

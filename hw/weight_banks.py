@@ -50,11 +50,12 @@ class WeightBanks(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data)
+        next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
         m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data)]
         for slot in range(c.issue):
             comes = Signal(name=f"comes{slot}")
-            row, word = Signal.like(self.write.row, name=f"row{slot}"), Signal.like(self.write.data, name=f"word{slot}")
+            row = Signal.like(self.write.row, name=f"row{slot}")
+            word = Signal.like(self.write.data, name=f"word{slot}", reset_less=True)
             m.d.sync += comes.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
             with m.If(comes):
                 m.d.sync += [row.eq(next_row), word.eq(next_word)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def curves(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Loss and accuracy over the epochs of both phases."""
+    """Loss and accuracy over the epochs of all phases."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     x = np.arange(1, len(rows) + 1)
@@ -24,10 +24,10 @@ def curves(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
         if any(row[key] for row in rows):
             loss.plot(x, [row[key] for row in rows], label=f"distillation, {key}")
     for axis, name in ((loss, "cross entropy"), (accuracy, "top-1 accuracy")):
-        change = sum(row["phase"] == "float" for row in rows)
-        if 0 < change < len(rows):
-            axis.axvline(change + 0.5, color="grey", lw=0.8, ls=":")
-            axis.text(change + 0.8, 0.95, "QAT", transform=axis.get_xaxis_transform())
+        for i, row in enumerate(rows):
+            if i and row["phase"] != rows[i - 1]["phase"]:
+                axis.axvline(i + 0.5, color="grey", lw=0.8, ls=":")
+                axis.text(i + 0.8, 0.95, row["phase"].replace("qat", "QAT"), transform=axis.get_xaxis_transform())
         axis.set(xlabel="epoch", ylabel=name, title=title)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)

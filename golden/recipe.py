@@ -55,8 +55,10 @@ class Recipe(Choice):
     quantisation: Quantisation = field(default_factory=Quantisation)
     distillation: Distillation | None = None
     pretrained: bool = False  #: stem and inverted residual blocks begin with the teacher's weights, see `golden.pretraining`
-    frozen: int = 0  #: so many blocks, and the stem, keep these weights in the float phase, see `golden.frozen`
+    behind: Phase | None = None  #: before the others, in float: only what is behind the first blocks learns, see `golden.frozen`
+    frozen: int = 0  #: so many blocks, and the stem, keep their weights then
     draws: int = 8  #: augmented forms of each clip that the frozen blocks see
+    refit: int = 0  #: forms of each clip to which the classifier is fitted after a phase, see `golden.classifier`; 0: it is not
 
     @property
     def config(self) -> Config:
@@ -90,7 +92,8 @@ def load_recipe(which: str) -> Recipe:
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read recipe '{path}': {error}") from error
     parts = {
-        "float": Phase, "qat": Phase, "quantisation": Quantisation, "augmentation": Augmentation, "distillation": Distillation,
+        "behind": Phase, "float": Phase, "qat": Phase, "quantisation": Quantisation, "augmentation": Augmentation,
+        "distillation": Distillation,
     }
     try:
         made = {k: parts[k](**_known(parts[k], v, f"[{k}]")) if k in parts else v for k, v in data.items()}
@@ -101,6 +104,8 @@ def load_recipe(which: str) -> Recipe:
             raise ValueError(f"data is '{recipe.data}', not folder or digit-motion")
         if recipe.qat.bf16:
             raise ValueError("[qat] cannot be bf16: quantised networks need the 24 bits of float32")
+        if bool(recipe.behind) != bool(recipe.frozen):
+            raise ValueError("[behind] is the phase in which the first 'frozen' blocks keep their weights: give both or neither")
         recipe.config  # noqa: B018  fields of the network
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe '{path}': {error}") from error

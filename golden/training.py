@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from golden import parallel
+from golden.classifier import refit
 from golden.comparison import integer_score
 from golden.distillation import Student, Views, views
 from golden.examples import Data, Examples, Folder, open_examples
@@ -40,6 +41,7 @@ from golden.pretraining import Anchor, take_over
 from golden.recipe import Phase, Recipe
 from golden.spec.model import ModelError
 
+FIRST = {"float": 0, "qat": 1_000_000, "behind": 4_000_000}  #: number of a phase's first epoch; what is drawn follows from it
 NOTHING = np.zeros(0, np.float32)
 COLUMNS = ("phase", "epoch", "loss", "frames", "places", "anchor", "train_top1", "val_top1", "val_loss", "seconds")
 
@@ -110,7 +112,7 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
         seen = views(examples.clips, recipe.distillation, run.cache, Student(net, 0).grids())
     log = Log(run.out, recipe, rank)
     rates = {}
-    if recipe.frozen:
+    if recipe.behind:
         with frozen(net, recipe.frozen) as front:
             settle(net, front, examples)
             digest = f"{json.dumps(recipe.to_dict(), sort_keys=True)} {data.card}"
@@ -118,12 +120,11 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
             for name, part in data.parts.items():
                 draws = recipe.draws if name == "train" else 0
                 parts[name] = made(net, front, part, draws, recipe.seed, run.out / f"frozen_{name}.npy", digest)
-            net = fit(net, recipe, recipe.float, replace(data, parts=parts), seen, run, log, rank, world)
-    else:
-        net = fit(net, recipe, recipe.float, data, seen, run, log, rank, world)
-    rates["float"] = log.best("float")
-    quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, recipe.qat, data, seen, run, log, rank, world)
-    rates["QAT"] = log.best("qat")
+            net = fit(net, recipe, "behind", replace(data, parts=parts), seen, run, log, rank, world)
+    net = fit(net, recipe, "float", data, seen, run, log, rank, world)
+    rates["float"] = judged(net, recipe, data, log)
+    quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, "qat", data, seen, run, log, rank, world)
+    rates["QAT"] = judged(quant, recipe, data, log)
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
@@ -176,6 +177,13 @@ class Log:
         return max((row["val_top1"] for row in self.rows if row["phase"] == phase), default=math.nan)
 
 
+def judged(net: Network, recipe: Recipe, data: Data, log: Log) -> float:
+    """Accuracy on validation clips of a network that has learned, whose classifier is fitted anew if the recipe says so."""
+    if not recipe.refit:
+        return log.best("qat" if net.quant else "float")
+    return refit(net, data.parts, recipe.refit, recipe.seed)[0]
+
+
 def rate(phase: Phase, step: int, steps: int) -> float:
     """Learning rate of a step: up to ``lr`` and down to nothing along cosines."""
     warm = max(1, round(phase.warm * steps))
@@ -184,7 +192,7 @@ def rate(phase: Phase, step: int, steps: int) -> float:
     return phase.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | None, run: Run, log: Log, rank: int,
+def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None, run: Run, log: Log, rank: int,
         world: int) -> Network:
     """Train one phase; the network of the epoch that is best on validation clips (the later one of equals), in eval mode.
 
@@ -192,8 +200,10 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     ----------
     net : Network
         Float, or quantised: then this is QAT.
-    recipe, phase : Recipe, Phase
+    recipe : Recipe
         What to do.
+    what : str
+        Which of its phases.
     data : Data
         With parts ``train`` and ``val``.
     seen : Views, optional
@@ -203,7 +213,8 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     rank, world : int
         Of this process, and how many there are.
     """
-    what, examples = "qat" if net.quant else "float", data.parts["train"]
+    phase, examples = getattr(recipe, what), data.parts["train"]
+    torch.manual_seed(recipe.seed)  # a run that goes on, or finds the teacher's view in the cache, has drawn less until now
     count = min(phase.clips or len(examples), len(examples))
     steps = count // phase.batch
     if phase.batch % world or not steps:
@@ -233,7 +244,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
     batches = Batches(examples, seen, recipe.seed)
     for epoch in range(first, phase.epochs):
         start = time.monotonic()
-        batches.epoch = epoch + (0 if what == "float" else 1_000_000)
+        batches.epoch = epoch + FIRST[what]
         sums = np.zeros(5)
         student.train()
         loader = _load(batches, count, phase.batch, rank, world, run.workers)
@@ -271,7 +282,7 @@ def fit(net: Network, recipe: Recipe, phase: Phase, data: Data, seen: Views | No
         sums /= steps
         row = dict(zip(COLUMNS, (what, epoch + 1, *sums.tolist(), top1, val_loss, time.monotonic() - start), strict=True))
         log.add(row)
-        if top1 >= best[0]:
+        if top1 >= best[0] or recipe.refit:  # a classifier that is not kept does not choose
             best = (top1, copy.deepcopy(average.module.net.state_dict()))
         if rank == 0:
             state = {"of": digest, "epoch": epoch + 1, "rows": [r for r in log.rows if r["phase"] == what],

@@ -30,7 +30,7 @@ class Quantisation:
     weight_bits: int = 4  #: 4 or 8, one power-of-two scale per output channel
     u_bits: int = 16  #: residual values saturate to this width
     u_frac: int = 6  #: fraction bits of the residual grid
-    acc_bits: int = 20  #: membranes behind attention fit a machine of this width; 20 is that of the smallest preset
+    acc_bits: int = 20  #: biases, and membranes behind attention, fit a machine of this width; 20 is that of the smallest preset
 
     @property
     def grid(self) -> float:
@@ -219,13 +219,18 @@ class QuantSynapse(Node):
         """Keep weights within the largest scale; only channels that hardly ever see a spike come near it."""
         self.conv.weight.clamp_(-self.quant.most_weight, self.quant.most_weight)
 
+    def kept(self, steps: Tensor) -> Tensor:
+        """Bias as far as accumulators hold it: a channel with hardly a weight has a small scale, and a bias that silences it."""
+        most = 2.0 ** (self.quant.acc_bits - 2) / steps
+        return torch.clamp(self.bias, -most, most)
+
     def forward(self, *xs: Tensor) -> Tensor:  # [T, B, I, H, W] each -> [T, B, O, H', W']
         """On U's grid."""
         x, tb = stacked(xs)
         weight = self.conv.quant_weight()
         steps = self.pixels / weight.scale.detach().flatten()  # of the accumulator per 1.0, powers of two: [O]
         # half a step more is floored away, and with it the rounding of libraries that do not add exactly
-        bias = on_grid(self.bias, steps) + 0.5 / steps.clamp(min=self.quant.grid)
+        bias = on_grid(self.kept(steps), steps) + 0.5 / steps.clamp(min=self.quant.grid)
         y = F.conv2d(x, weight.value, bias, self.conv.stride, self.conv.padding, self.conv.dilation, self.conv.groups)
         y = floored(y, self.quant.grid).unflatten(0, tb)
         return self.quant.saturated(y) if self.tap else y
@@ -245,6 +250,6 @@ class QuantSynapse(Node):
         steps = self.pixels / weight.scale.flatten()
         return {
             "weight": weight.int().cpu().numpy().astype(np.int8),
-            "bias": torch.round(self.bias * steps).cpu().numpy().astype(np.int32),
+            "bias": torch.round(self.kept(steps) * steps).cpu().numpy().astype(np.int32),
             "shift": torch.log2(steps / self.quant.grid).cpu().numpy().astype(np.int8),
         }

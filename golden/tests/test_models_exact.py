@@ -113,3 +113,18 @@ def test_quantised_training_moves_every_parameter():
     still = [name for name, value in qat.named_parameters() if value.grad is None or not value.grad.abs().sum() > 0]
     assert still == []
     assert any(isinstance(node, Neuron) and node.w is not None for node in qat.nodes().values())
+
+
+def test_a_channel_without_weights_stays_silent():
+    """Its scale is the least there is: its bias, of a channel that learned never to fire, would not fit an accumulator."""
+    qat, inputs = random_qat(SVFORMER, Quantisation(), clips=2)
+    stem: Any = qat.nodes()["stem"]
+    with torch.no_grad():
+        stem.conv.weight[3] *= 1e-6
+        stem.bias[3] = -300.0
+    graph, tensors = export(qat, {})
+    network.check(graph, tensors)
+    assert tensors["stem.bias"][3] == -(2**18)
+    _, difference = compare(qat, graph, tensors, inputs)
+    assert difference is None, str(difference)
+    assert (network.run(graph, tensors, inputs[0])["stem.u"][..., 3] < 0).all()

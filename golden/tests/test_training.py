@@ -46,6 +46,16 @@ def same(a: Path, b: Path) -> bool:
 
 
 def test_a_killed_run_goes_on_with_the_same_result(tmp_path, monkeypatch):
+    drawn = []
+
+    class Student(training.Student):
+        """What tells of the teacher's view begins with random weights."""
+
+        def __init__(self, *x):
+            drawn.append(torch.get_rng_state())
+            super().__init__(*x)
+
+    monkeypatch.setattr(training, "Student", Student)
     train(TINY, Run(out=tmp_path / "whole"))
     judged = []
 
@@ -61,6 +71,7 @@ def test_a_killed_run_goes_on_with_the_same_result(tmp_path, monkeypatch):
             train(TINY, Run(out=tmp_path / "killed"))
     assert not (tmp_path / "killed/tiny.safetensors").exists()
     card = train(TINY, Run(out=tmp_path / "killed"))
+    assert len(drawn) == 5 and torch.equal(drawn[1], drawn[4]), "a network that was not killed begins its last phase otherwise"
     for kind in ("_float", "_qat", ""):
         assert same(tmp_path / f"whole/tiny{kind}.safetensors", tmp_path / f"killed/tiny{kind}.safetensors")
     rows = list(csv.DictReader((tmp_path / "killed/log.csv").open()))

@@ -58,7 +58,6 @@ class Recipe(Choice):
     behind: Phase | None = None  #: before the others, in float: only what is behind the first blocks learns, see `golden.frozen`
     frozen: int = 0  #: so many blocks, and the stem, keep their weights then
     draws: int = 8  #: augmented forms of each clip that the frozen blocks see
-    refit: int = 0  #: forms of each clip to which the classifier is fitted after a phase, see `golden.classifier`; 0: it is not
 
     @property
     def config(self) -> Config:

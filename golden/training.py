@@ -26,7 +26,6 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from golden import parallel
-from golden.classifier import refit
 from golden.comparison import integer_score
 from golden.distillation import Student, Views, views
 from golden.examples import Data, Examples, Folder, open_examples
@@ -122,9 +121,9 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
                 parts[name] = made(net, front, part, draws, recipe.seed, run.out / f"frozen_{name}.npy", digest)
             net = fit(net, recipe, "behind", replace(data, parts=parts), seen, run, log, rank, world)
     net = fit(net, recipe, "float", data, seen, run, log, rank, world)
-    rates["float"] = judged(net, recipe, data, log)
+    rates["float"] = log.best("float")
     quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, "qat", data, seen, run, log, rank, world)
-    rates["QAT"] = judged(quant, recipe, data, log)
+    rates["QAT"] = log.best("qat")
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
@@ -175,13 +174,6 @@ class Log:
     def best(self, phase: str) -> float:
         """Highest validation accuracy of a phase: that of the weights that are kept."""
         return max((row["val_top1"] for row in self.rows if row["phase"] == phase), default=math.nan)
-
-
-def judged(net: Network, recipe: Recipe, data: Data, log: Log) -> float:
-    """Accuracy on validation clips of a network that has learned, whose classifier is fitted anew if the recipe says so."""
-    if not recipe.refit:
-        return log.best("qat" if net.quant else "float")
-    return refit(net, data.parts, recipe.refit, recipe.seed)[0]
 
 
 def rate(phase: Phase, step: int, steps: int) -> float:
@@ -282,7 +274,7 @@ def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None,
         sums /= steps
         row = dict(zip(COLUMNS, (what, epoch + 1, *sums.tolist(), top1, val_loss, time.monotonic() - start), strict=True))
         log.add(row)
-        if top1 >= best[0] or recipe.refit:  # a classifier that is not kept does not choose
+        if top1 >= best[0]:
             best = (top1, copy.deepcopy(average.module.net.state_dict()))
         if rank == 0:
             state = {"of": digest, "epoch": epoch + 1, "rows": [r for r in log.rows if r["phase"] == what],

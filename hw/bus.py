@@ -25,6 +25,15 @@ def lasts(m: Module, descriptor: data.View, names: Sequence[str]) -> dict[str, S
     return registers
 
 
+def is_last(m: Module, config: Config, descriptor: data.View, name: str, counter: Value) -> Value:
+    """Whether a loop's counter is at the last index, the field less 1: of a register as `lasts` makes it, or, where that would
+    take as many cells again as the counter, by what comes behind the counter.
+    """
+    if config.lean:
+        return (counter + 1)[:len(counter)] == descriptor[name]
+    return counter == lasts(m, descriptor, (name,))[name]
+
+
 def parameter_layout() -> data.StructLayout:
     """One channel's entry of the parameter memory: y = ((acc + bias) << 8) >> shift8, so shift8 = r + 8, 0..31."""
     return data.StructLayout({"bias": signed(24), "shift8": 5, "_": 3})
@@ -91,12 +100,15 @@ class MemoryWrite(Signature):
 
 
 class WeightWrite(Signature):
-    """Write port of the weight banks, as seen by the writer: one row of one bank, or with ``every`` of each bank."""
+    """Write port of the weight banks, as seen by the writer: one row of one bank, or with ``every`` of each bank; of the row the
+    lanes that the Hamming engine makes at once, for each bit of ``parts``.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__({
             "en": Out(1),
             "every": Out(1),
+            "parts": Out(config.lanes // config.ham_lanes),
             "bank": Out(clog2(config.issue)),
             "row": Out(clog2(config.weight_rows)),
             "data": Out(config.row_bits),
@@ -147,6 +159,6 @@ def param_write(config: Config) -> MemoryWrite:
 
 __all__ = [
     "In", "MemoryRead", "MemoryWrite", "SpikeRead", "SpikeWrite", "Unit", "WeightWrite", "counts_layout",
-    "descriptor_layout", "hamming_waits", "lasts", "mover_waits", "param_read", "param_write", "parameter_layout",
+    "descriptor_layout", "hamming_waits", "is_last", "lasts", "mover_waits", "param_read", "param_write", "parameter_layout",
     "read_word", "u_read", "u_write",
 ]

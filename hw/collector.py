@@ -7,12 +7,12 @@ from functools import reduce
 from itertools import pairwise, product
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from hw.bus import descriptor_layout, lasts
+from hw.bus import descriptor_layout, is_last, lasts
 from hw.core import Sums, sum_layout, wrap
 from hw.mux_adder import MuxAdder
 from hw.near import near
@@ -55,6 +55,9 @@ class Collector(wiring.Component):
         Sizes.
     recovery : int
         Cycles from a beat to the next one of the same membranes, at least, while ``slow``.
+    pause : int
+        Cycles from one beat of a result to whatever is taken next, at least; ``place`` stays as it is meanwhile. Only of a lean
+        machine, else 0.
 
     Ports
     -----
@@ -76,8 +79,8 @@ class Collector(wiring.Component):
 
     LATENCY = 3
 
-    def __init__(self, config: Config, recovery: int) -> None:
-        self.config, self.recovery = config, recovery
+    def __init__(self, config: Config, recovery: int, pause: int = 0) -> None:
+        self.config, self.recovery, self.pause = config, recovery, pause
         super().__init__({
             "start": In(1), "descriptor": In(descriptor_layout()), "slow": In(1),
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
@@ -98,7 +101,7 @@ class Collector(wiring.Component):
         take, over, second, at_last = Signal(), Signal(), Signal(), Signal()  # over: of a beat; at_last: in the last step
         last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
         halves = d.integrate & at_last & last_core & end
-        mine = [turn[i * c.beats:(i + 1) * c.beats].any() for i in range(c.cores)]
+        mine = [turn[i * c.beats:(i + 1) * c.beats].any() if c.cores > 1 else Const(1) for i in range(c.cores)]
 
         def chosen(values: Iterable[Value]) -> Value:
             """That of the core whose turn it is."""
@@ -134,26 +137,38 @@ class Collector(wiring.Component):
                 m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end)]
                 m.d.comb += next_rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))
 
-        final = self._walk(m, busy, over, end, core, beat, second, at_last)
+        final = self._walk(m, busy, over, take & end, end, core, beat, second, at_last)
         m.d.sync += [self.place.valid.eq(take & end), self.place.final.eq(over & final)]
-        self._wait(m, hold, over & end, mine, last_beat)
+        if self.pause:
+            left = Signal(range(self.pause))
+            m.d.comb += hold.eq(left != 0)
+            with m.If(take & end):
+                m.d.sync += left.eq(self.pause - 1)
+            with m.Elif(hold):
+                m.d.sync += left.eq(left - 1)
+        else:
+            self._wait(m, hold, over & end, mine, last_beat)
         self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
         return m
 
-    def _walk(self, m: Module, busy: Signal, over: Value, end: Value, core: Value, beat: Value, second: Value,
+    def _walk(self, m: Module, busy: Signal, over: Value, taken: Value, end: Value, core: Value, beat: Value, second: Value,
               at_last: Signal) -> Value:
-        """Loops over steps, groups and positions, and the place of each beat; whether this is the last beat of all."""
+        """Loops over steps, groups and positions, and the place of each beat that is ``taken``; whether this is the last beat of
+        all.
+        """
         c, d = self.config, self.descriptor
         step, group, ox, oy = Signal(8), Signal(8), Signal(12), Signal(12)
         u_pos, u_time = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))  # of the position; of its time step
         s_pos, s_step = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
-        last = lasts(m, d, ("steps", "groups", "out_w", "out_h"))
+        last = lasts(m, d, ("steps",))
+        last_group, last_x, last_y = (
+            is_last(m, c, d, name, x) for name, x in (("groups", group), ("out_w", ox), ("out_h", oy)))
         only_step, next_row = Signal(), Signal(clog2(c.spike_words))
         m.d.sync += [only_step.eq(d.steps == 1), next_row.eq(d.dst_pos_stride + d.dst_row_skip)]
-        last_x, last_core = ox == last["out_w"], core == c.cores - 1
+        last_core = core == c.cores - 1
         s_next, u_next = Signal.like(s_pos), Signal.like(u_pos)
         m.d.comb += [s_next.eq(s_pos + Mux(last_x, next_row, d.dst_pos_stride)), u_next.eq(u_pos + d.u_pos_stride)]
-        last_place = (group == last["groups"]) & last_x & (oy == last["out_h"])
+        last_place = last_group & last_x & last_y
         final = Signal()
         m.d.comb += final.eq(end & (beat == c.beats - 1) & last_core & at_last & last_place)
         with m.If(self.start):
@@ -165,7 +180,7 @@ class Collector(wiring.Component):
                 m.d.sync += [step.eq(step + 1), at_last.eq(step + 1 == last["steps"]), s_step.eq(s_step + d.dst_words)]
                 with m.If(at_last):
                     m.d.sync += [step.eq(0), at_last.eq(only_step), group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
-                    with m.If(group == last["groups"]):
+                    with m.If(last_group):
                         m.d.sync += [group.eq(0), ox.eq(ox + 1), u_pos.eq(u_next), u_time.eq(u_next), s_pos.eq(s_next),
                                      s_step.eq(s_next)]
                         with m.If(last_x):
@@ -176,14 +191,16 @@ class Collector(wiring.Component):
         per_word = clog2(c.word // c.neuron_lanes)
         channel_beat = Signal(8 + clog2(c.beats))  # within the output tensor's channels
         m.d.comb += channel_beat.eq(((d.first_group + group)[:8] << clog2(c.beats)) + beat)
-        m.d.sync += [
-            self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
-            self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1)), self.place.second.eq(second),
-            self.place.core.eq(core), self.place.beat.eq(beat),
-            self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
-            self.place.u.eq(Mux(d.integrate, d.u_src, u_time) + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),
-            self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
-        ]
+        with m.If(taken if self.pause else Const(1)):
+            m.d.sync += [
+                self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
+                self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1)), self.place.second.eq(second),
+                self.place.core.eq(core), self.place.beat.eq(beat),
+                self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
+                self.place.u.eq(Mux(d.integrate, d.u_src, u_time)
+                                + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),
+                self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
+            ]
         return final
 
     def _wait(self, m: Module, hold: Signal, made: Value, mine: Sequence[Value], last_beat: Value) -> None:
@@ -214,9 +231,17 @@ class Collector(wiring.Component):
         groups = range(c.issue // c.sharing)
         beats = data.ArrayLayout(data.ArrayLayout(signed(c.sum_bits), c.neuron_lanes), len(groups))
 
-        # Stage 0 -> 1: the sums whose turn it is, all others 0.
+        # Stage 0 -> 1: the sums whose turn it is, all others 0. A lean machine ORs them before the register.
         gated = []
-        for number, (i, at) in enumerate(product(range(c.cores), range(c.beats))):
+        if c.lean:
+            chosen, turn = Signal(beats, reset_less=True), Signal.like(next_turn)
+            m.d.sync += turn.eq(next_turn)
+            for g, lane in product(groups, range(c.neuron_lanes)):
+                sums = self.results[0].payload.sums[g]
+                m.d.sync += chosen[g][lane].eq(reduce(or_, (
+                    Mux(turn[at], sums[at * c.neuron_lanes + lane], 0) for at in range(c.beats))))
+            gated = [chosen]
+        for number, (i, at) in enumerate(product(range(0 if c.lean else c.cores), range(c.beats))):
             sums = Signal(beats, name=f"gated{i}_{at}", reset_less=True)
             gates = near(m, next_turn[number], c.neuron_lanes, f"gate{number}")
             for g, lane in product(groups, range(c.neuron_lanes)):

@@ -7,8 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config
-from golden.spec.registers import ADDRESS_BITS, AT_WORK, HANDSHAKES
+from golden.spec.registers import ADDRESS_BITS, AT_WORK, HANDSHAKES, kept
 from hw.axi import AxiLite, AxiRead, AxiWrite
+from hw.beat_dma import BeatDma
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, mover_waits, param_write, u_read, u_write
 from hw.loader import Loader
 from hw.mover import Mover
@@ -65,21 +66,13 @@ class Control(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.registers = registers = RegisterBank(c)
-        m.submodules.supervisor = supervisor = Supervisor()
-        reset_by_flush = {
-            "sequencer": (sequencer := Sequencer(c)), "recorder": (recorder := Recorder(c)), "loader": (loader := Loader(c)),
-            "mover": (mover := Mover(c)), "write_share": (write_share := WriteShare(c)),
-        }
+        m.submodules.supervisor = supervisor = Supervisor(len(kept("WATCHDOG", c)))
+        reset_by_flush = {"sequencer": (sequencer := Sequencer(c)), "loader": (loader := Loader(c)), "mover": (mover := Mover(c))}
         for name, block in reset_by_flush.items():
             m.submodules[name] = ResetInserter(near(m, supervisor.flush, 1, f"flush_{name}")[0])(block)
-        read_dma, write_dma = ReadDma(c), WriteDma(c)
-        m.submodules.read_dma = ResetInserter(supervisor.kill)(read_dma)
-        m.submodules.write_dma = ResetInserter(supervisor.kill)(write_dma)
 
         # Outside.
         connect(m, flipped(self.axil), registers.axil)
-        connect(m, read_dma.axi, flipped(self.axi_read))
-        connect(m, write_dma.axi, flipped(self.axi_write))
         connect(m, sequencer.linear, flipped(self.linear))
         connect(m, sequencer.hamming, flipped(self.hamming))
         connect(m, loader.weight_write, flipped(self.weight_write))
@@ -94,30 +87,17 @@ class Control(wiring.Component):
         # Descriptors and their units.
         connect(m, loader.descriptors, sequencer.descriptors)
         connect(m, sequencer.mover, mover.unit)
-        connect(m, sequencer.records, recorder.records)
         m.d.comb += [
             loader.start.eq(supervisor.go), loader.program.eq(registers.program), loader.segment.eq(registers.segments[0]),
             loader.idle.eq(sequencer.idle), loader.settled.eq(sequencer.settled), mover.segments.eq(registers.segments),
-            recorder.segment.eq(registers.segments[3]), sequencer.counts.eq(self.counts),
-        ]
-
-        # Memory.
-        connect(m, mover.read_jobs, read_dma.jobs0)
-        connect(m, loader.jobs, read_dma.jobs1)
-        connect(m, read_dma.data0, mover.read_data)
-        connect(m, read_dma.data1, loader.data)
-        connect(m, mover.write_jobs, write_share.jobs0)
-        connect(m, recorder.jobs, write_share.jobs1)
-        connect(m, mover.write_data, write_share.data0)
-        connect(m, recorder.data, write_share.data1)
-        connect(m, write_share.jobs, write_dma.jobs)
-        connect(m, write_share.data, write_dma.data)
-        m.d.comb += [
-            write_share.written.eq(write_dma.done), mover.written.eq(write_share.written0),
-            recorder.written.eq(write_share.written1),
+            sequencer.counts.eq(self.counts),
         ]
 
         # Run control.
+        if c.lean:
+            self._beats(m, supervisor, loader, mover)
+        else:
+            self._bursts(m, registers, supervisor, sequencer, loader, mover)
         read, write = self.axi_read, self.axi_write
         m.d.sync += [
             supervisor.progress.eq(
@@ -125,6 +105,64 @@ class Control(wiring.Component):
                 | (write.wvalid & write.wready) | write.bvalid),
             registers.read_beat.eq(read.rvalid & read.rready), registers.write_beat.eq(write.wvalid & write.wready),
             registers.saturations.eq(self.saturations),
+        ]
+        m.d.comb += [
+            supervisor.start.eq(registers.start), supervisor.abort.eq(registers.abort),
+            supervisor.watchdog.eq(registers.watchdog), supervisor.finished.eq(sequencer.finished),
+            supervisor.illegal.eq(loader.error), supervisor.loader_layer.eq(loader.layer),
+            supervisor.layer.eq(loader.layer if c.lean else sequencer.error_layer), registers.busy.eq(supervisor.busy),
+            registers.finished.eq(supervisor.well), registers.error.eq(supervisor.error), registers.code.eq(supervisor.code),
+            registers.error_layer.eq(supervisor.error_layer), registers.layer.eq(loader.layer if c.lean else sequencer.layer),
+        ]
+        return m
+
+    def _beats(self, m: Module, supervisor: Supervisor, loader: Loader, mover: Mover) -> None:
+        """Memory, of a lean machine: one engine for all; nothing is recorded."""
+        dma = BeatDma(self.config)
+        m.submodules.dma = ResetInserter(supervisor.kill)(dma)
+        connect(m, dma.axi_read, flipped(self.axi_read))
+        connect(m, dma.axi_write, flipped(self.axi_write))
+        connect(m, mover.read_jobs, dma.jobs0)
+        connect(m, loader.jobs, dma.jobs1)
+        connect(m, mover.write_jobs, dma.write_jobs)
+        connect(m, dma.data0, mover.read_data)
+        connect(m, dma.data1, loader.data)
+        connect(m, mover.write_data, dma.write_data)
+        m.d.comb += [
+            mover.written.eq(dma.written), dma.stop.eq(supervisor.stop), supervisor.read_error.eq(dma.read_error),
+            supervisor.write_error.eq(dma.write_error), supervisor.loader_reads.eq(dma.error_user),
+            supervisor.drained.eq(dma.idle),
+        ]
+
+    def _bursts(self, m: Module, registers: RegisterBank, supervisor: Supervisor, sequencer: Sequencer, loader: Loader,
+                mover: Mover) -> None:
+        """Memory, and what is told of it: two engines, the one that writes shared with the recorder."""
+        c = self.config
+        recorder, write_share, read_dma, write_dma = Recorder(c), WriteShare(c), ReadDma(c), WriteDma(c)
+        for name, block in {"recorder": recorder, "write_share": write_share}.items():
+            m.submodules[name] = ResetInserter(near(m, supervisor.flush, 1, f"flush_{name}")[0])(block)
+        m.submodules.read_dma = ResetInserter(supervisor.kill)(read_dma)
+        m.submodules.write_dma = ResetInserter(supervisor.kill)(write_dma)
+        read, write = self.axi_read, self.axi_write
+        connect(m, read_dma.axi, flipped(read))
+        connect(m, write_dma.axi, flipped(write))
+        connect(m, mover.read_jobs, read_dma.jobs0)
+        connect(m, loader.jobs, read_dma.jobs1)
+        connect(m, read_dma.data0, mover.read_data)
+        connect(m, read_dma.data1, loader.data)
+        connect(m, sequencer.records, recorder.records)
+        connect(m, mover.write_jobs, write_share.jobs0)
+        connect(m, recorder.jobs, write_share.jobs1)
+        connect(m, mover.write_data, write_share.data0)
+        connect(m, recorder.data, write_share.data1)
+        connect(m, write_share.jobs, write_dma.jobs)
+        connect(m, write_share.data, write_dma.data)
+        m.d.comb += [
+            recorder.segment.eq(registers.segments[3]), write_share.written.eq(write_dma.done),
+            mover.written.eq(write_share.written0), recorder.written.eq(write_share.written1),
+            read_dma.stop.eq(supervisor.stop), write_dma.stop.eq(supervisor.stop),
+            supervisor.read_error.eq(read_dma.error), supervisor.write_error.eq(write_dma.error),
+            supervisor.loader_reads.eq(read_dma.error_user), supervisor.drained.eq(read_dma.idle & write_dma.idle),
         ]
         units = {"LINEAR": sequencer.linear, "HAMMING": sequencer.hamming, "mover": sequencer.mover}
         at_work: dict[str, Value] = {"reads": ~read_dma.idle, "writes": ~write_dma.idle}
@@ -141,15 +179,3 @@ class Control(wiring.Component):
             "record": (sequencer.records.valid, sequencer.records.ready),
         }
         m.d.comb += registers.handshakes.eq(Cat(*(Cat(channels[x]) for x in HANDSHAKES), *(at_work[x] for x in AT_WORK)))
-        m.d.comb += [
-            supervisor.start.eq(registers.start), supervisor.abort.eq(registers.abort),
-            supervisor.watchdog.eq(registers.watchdog), supervisor.finished.eq(sequencer.finished),
-            supervisor.illegal.eq(loader.error), supervisor.read_error.eq(read_dma.error),
-            supervisor.write_error.eq(write_dma.error), supervisor.loader_layer.eq(loader.layer),
-            supervisor.layer.eq(sequencer.error_layer), supervisor.loader_reads.eq(read_dma.error_user),
-            supervisor.drained.eq(read_dma.idle & write_dma.idle), read_dma.stop.eq(supervisor.stop),
-            write_dma.stop.eq(supervisor.stop), registers.busy.eq(supervisor.busy), registers.finished.eq(supervisor.well),
-            registers.error.eq(supervisor.error), registers.code.eq(supervisor.code),
-            registers.error_layer.eq(supervisor.error_layer), registers.layer.eq(sequencer.layer),
-        ]
-        return m

@@ -90,7 +90,7 @@ class Core(wiring.Component):
         decoders = []
         for i in range(c.issue):
             shape = entry_layout(c)
-            m.submodules[f"queue{i}"] = queue = Queue(shape.size, c.queue_depth)
+            m.submodules[f"queue{i}"] = queue = Queue(shape.size, c.queue_depth, block=c.lean)
             m.submodules[f"decoder{i}"] = decoder = Decoder(c)
             m.d.comb += [
                 queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid),

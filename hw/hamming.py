@@ -21,8 +21,9 @@ class Hamming(wiring.Component):
     """A = KᵀV by AND and popcount, then weights 2M = 4A - 2s (or A) in slices, and bias -= column sums of M.
 
     Counting: a block of ``ham_tokens`` tokens of one word of K and one of V is loaded in ``2 * ham_tokens / cores``
-    cycles; then each cycle takes one K channel against one lane group of V: ``lanes * ham_tokens`` AND bits. An
+    cycles; then each cycle takes one K channel against one lane group of V: ``ham_lanes * ham_tokens`` AND bits. An
     imaginary K channel of ones comes first and counts s. Writing: for each lane group, row by row, one slice a cycle.
+    A lane group is ``ham_lanes`` lanes here, a part of a weight row where that is wider.
     Cycles: ``(words of K) * (words of V) * blocks * (2*ham_tokens/cores + 2 + (channels + 1) * groups)`` and
     ``groups * (width * (slices + 2) + beats * (1 + parts) + 4)``, and a few, and those in which it waits for
     LINEAR's reads. Nobody delays its writes.
@@ -48,13 +49,14 @@ class Hamming(wiring.Component):
         m = Module()
         c = self.config
         d = self.unit.descriptor
-        lane_shift = clog2(c.lanes)
-        max_groups = c.head_max // c.lanes
-        groups_per_word = c.word // c.lanes
+        lanes, beats_per_group, parts = c.ham_lanes, c.ham_lanes // c.neuron_lanes, c.lanes // c.ham_lanes
+        lane_shift = clog2(lanes)
+        max_groups = c.head_max // lanes
+        groups_per_word = c.word // lanes
 
         # Counts A[i][lane group], and s as row head_max.
         depth = (c.head_max + 1) * max_groups
-        m.submodules.counts = counts = Memory(shape=c.lanes * c.count_bits, depth=depth, init=[])
+        m.submodules.counts = counts = Memory(shape=lanes * c.count_bits, depth=depth, init=[])
         count_read, count_write = counts.read_port(), counts.write_port()
         row, group = Signal(range(c.head_max + 1)), Signal(range(max(max_groups, 2)))  # of A; row of all ones: head_max
 
@@ -63,7 +65,7 @@ class Hamming(wiring.Component):
         v = Signal(data.ArrayLayout(c.word, c.ham_tokens), reset_less=True)
         addr, token_addr = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
         load = Signal(range(max(c.ham_tokens // c.cores, 2)))
-        remaining = Signal(24)  # tokens per bank not loaded yet
+        remaining = Signal(range(c.spike_words + 1))  # tokens per bank not loaded yet
         loads = c.ham_tokens // c.cores
         word_k, word_v = Signal(range(max(c.head_max // c.word, 2))), Signal(range(max(c.head_max // c.word, 2)))
         first_block, ones = Signal(), Signal()
@@ -93,7 +95,7 @@ class Hamming(wiring.Component):
         counting, running, begins = Signal(), Signal(3), Signal(2)  # bit i: in stage i + 1; a row of A that begins anew
         at = Signal(range(depth))  # of A, while rows are made
         count_addr = [Signal(range(depth), name=f"count_addr{i}") for i in range(1, 4)]
-        columns = near(m, Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens)), c.lanes, "column")
+        columns = near(m, Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens)), lanes, "column")
         sub1 = Signal.like(sub)
         m.d.sync += [
             sub1.eq(sub),
@@ -107,10 +109,10 @@ class Hamming(wiring.Component):
         ]
         with m.If(running[0]):
             m.d.comb += count_read.en.eq(1)
-        goes_on = near(m, ~begins[1], c.lanes, "goes_on")
-        lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], c.lanes) if groups_per_word > 1 else v[n]
+        goes_on = near(m, ~begins[1], lanes, "goes_on")
+        lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], lanes) if groups_per_word > 1 else v[n]
                       for n in range(c.ham_tokens)]
-        for lane in range(c.lanes):
+        for lane in range(lanes):
             pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}", reset_less=True) for stage in (2, 3))
             old3 = Signal(c.count_bits, name=f"old{lane}", reset_less=True)
             m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
@@ -126,11 +128,11 @@ class Hamming(wiring.Component):
         # Writing. A row's weights are 4A + 2 + 2 * ~s, or, to be read two bits further up, 4A + 2; of another head 0. They
         # are made in one cycle and shifted by a slice in each that follows, by the same adder: what else it adds is 0 then.
         weight_bits = c.count_bits + 3
-        keep_s, keep_a, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(c.beats), Signal()
-        making, adding = (near(m, signal, c.lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
-        takes = [near(m, will_take[b], c.neuron_lanes, f"take{b}") for b in range(c.beats)]
+        keep_s, keep_a, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(beats_per_group), Signal()
+        making, adding = (near(m, signal, lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
+        takes = [near(m, will_take[b], c.neuron_lanes, f"take{b}") for b in range(beats_per_group)]
         biases, nibbles = [], []
-        for lane in range(c.lanes):
+        for lane in range(lanes):
             data_ = count_read.data.word_select(lane, c.count_bits)
             s, term, minus, weight = (
                 Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
@@ -171,23 +173,23 @@ class Hamming(wiring.Component):
             self.weights.bank.eq(position[:clog2(c.issue)]),
             self.weights.row.eq(d.weight_base + ((slice_row + (position >> clog2(c.word))) << clog2(c.rows_per_word))
                                 + position[clog2(c.issue):clog2(c.word)]),
-            self.weights.data.eq(Cat(nibbles)),
+            self.weights.data.eq(Cat(nibbles).replicate(parts)), self.weights.parts.eq(1 << group[:clog2(parts)]),
         ]
 
         # Parameters: in the cycle after a beat is read its biases are kept, or some of them written. A word of the bus holds few
-        # channels, so writing reads a beat once for each of its words.
-        low = clog2(c.param_parts)
-        beat, part = Signal(range(c.beats + 1)), Signal(range(c.beats * c.param_parts + 1))
+        # channels, or half of one, so writing reads a beat once for each of its words.
+        low, words_per_group = clog2(c.param_parts), beats_per_group * c.param_parts
+        beat, part = Signal(range(beats_per_group + 1)), Signal(range(words_per_group + 1))
         param_addr, write_back = Signal(len(self.params.addr)), Signal()
         m.d.comb += [
-            param_addr.eq(d.param_base + (group << clog2(c.beats))),
+            param_addr.eq(d.param_base + (group << clog2(beats_per_group))),
             self.params.addr.eq(param_addr + Mux(write_back, part >> low, beat)),
         ]
         m.d.sync += [self.param_write.en.eq(write_back), self.param_write.addr.eq((param_addr << low) + part)]
-        part_before = Signal(range(max(c.beats * c.param_parts, 2)))
+        part_before = Signal(range(max(words_per_group, 2)))
         m.d.sync += part_before.eq(part)
-        kept = (self.params.data.word_select(i % c.neuron_lanes, 32)[24:] for i in range(c.lanes))
-        entries = Signal(c.lanes * 32)
+        kept = (self.params.data.word_select(i % c.neuron_lanes, 32)[24:] for i in range(lanes))
+        entries = Signal(lanes * 32)
         m.d.comb += [entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))),
                      self.param_write.data.eq(entries.word_select(part_before, c.axi_bits))]
 
@@ -247,7 +249,7 @@ class Hamming(wiring.Component):
                     m.next = "BIAS"
             with m.State("BIAS"):
                 m.d.sync += at.eq((c.head_max << clog2(max_groups)) + group)
-                with m.If(beat == c.beats):
+                with m.If(beat == beats_per_group):
                     m.d.sync += beat.eq(0)
                     m.next = "SUMS"
                 with m.Elif(~self.waits.params):
@@ -275,10 +277,11 @@ class Hamming(wiring.Component):
                     m.d.sync += row.eq(row + 1)
                     m.next = "ROW"
                     with m.If(row == d.width - 1):
-                        m.d.sync += group_row.eq(slice_row + d.slice_words)
+                        with m.If(group[:clog2(parts)] == parts - 1):
+                            m.d.sync += group_row.eq(slice_row + d.slice_words)
                         m.next = "WRITE"
             with m.State("WRITE"):  # the rest of a parameter stays, so that it is read again
-                with m.If(part == c.beats * c.param_parts):
+                with m.If(part == words_per_group):
                     m.d.sync += [part.eq(0), group.eq(group + 1)]
                     m.next = "BIAS"
                     with m.If(group == (d.width >> lane_shift) - 1):

@@ -76,25 +76,32 @@ class Loader(wiring.Component):
         m = Module()
         c = self.config
         d = self.descriptors.payload
-        words_per_beat = c.axi_bits // 32
 
-        # The descriptor arrives beat by beat; its sum is made in two stages.
-        fetching = Signal()
+        # The descriptor arrives beat by beat; its sum is made in two stages, or half a word at a time.
+        fetching, comes = Signal(), Signal()
         words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(WORDS)]
         m.d.comb += [d[f.name].eq(words[f.word][f.lsb:f.lsb + f.bits]) for f in FIELDS.values()]
-        beat = Signal(range(max(WORDS // words_per_beat, 2)))
-        partial, total, arrived = Signal(32), Signal(32), Signal()
-        m.d.sync += arrived.eq(fetching & self.data.valid)
-        with m.If(fetching & self.data.valid):
-            m.d.sync += [
-                beat.eq(beat + 1), partial.eq(sum(self.data.payload.data.word_select(i, 32) for i in range(words_per_beat))),
-            ]
-            for i in range(WORDS // words_per_beat):
+        m.d.comb += comes.eq(fetching & self.data.valid)
+        arriving = self.data.payload.data
+        beat = Signal(range(BYTES // c.axi_bytes))
+        total = Signal(32)
+        with m.If(comes):
+            m.d.sync += beat.eq(beat + 1)
+            for i in range(BYTES // c.axi_bytes):
                 with m.If(beat == i):
-                    m.d.sync += [words[i * words_per_beat + j].eq(self.data.payload.data.word_select(j, 32))
-                                 for j in range(words_per_beat)]
-        with m.If(arrived):
-            m.d.sync += total.eq(total + partial)
+                    m.d.sync += Cat(words)[i * c.axi_bits:(i + 1) * c.axi_bits].eq(arriving)
+        if c.axi_bits == 16:
+            half, carry = Signal(17), Signal()
+            m.d.comb += half.eq(total[:16] + arriving + carry)
+            with m.If(comes):
+                m.d.sync += [total.eq(Cat(total[16:], half[:16])), carry.eq(half[16] & ~beat[0])]
+        else:
+            partial, arrived = Signal(32), Signal()
+            m.d.sync += arrived.eq(comes)
+            with m.If(comes):
+                m.d.sync += partial.eq(sum(arriving.word_select(i, 32) for i in range(c.axi_bits // 32)))
+            with m.If(arrived):
+                m.d.sync += total.eq(total + partial)
         legal, in_limits = Signal(), Signal()
         with m.Switch(d.opcode):
             for opcode, limits in LIMITS.items():
@@ -120,18 +127,22 @@ class Loader(wiring.Component):
         bank, row = Signal.like(self.weight_write.bank), Signal(max(len(self.weight_write.row), len(self.param_write.addr)))
         item_here, stuck = Signal(), Signal()
         m.d.comb += [
-            stuck.eq((self.weight_write.en | self.param_write.en) & self.waits),
             widen.narrow.payload.eq(self.data.payload.data), widen.narrow.valid.eq(self.data.valid & loading & ~params),
             widen.wide.ready.eq(~stuck), item_here.eq(Mux(params, self.data.valid & loading, widen.wide.valid) & ~stuck),
             self.data.ready.eq(fetching | (loading & Mux(params, ~stuck, widen.narrow.ready))),
         ]
-        with m.If(~stuck):
-            m.d.sync += [
-                self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
-                self.weight_write.every.eq(every), self.weight_write.data.eq(widen.wide.payload),
-                self.param_write.en.eq(item_here & params), self.param_write.addr.eq(row),
-                self.param_write.data.eq(self.data.payload.data),
-            ]
+        writes = [
+            self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
+            self.weight_write.every.eq(every), self.weight_write.parts.eq(~0),
+            self.weight_write.data.eq(widen.wide.payload), self.param_write.en.eq(item_here & params),
+            self.param_write.addr.eq(row), self.param_write.data.eq(self.data.payload.data),
+        ]
+        if c.lean:  # nobody else writes meanwhile
+            m.d.comb += writes
+        else:
+            m.d.comb += stuck.eq((self.weight_write.en | self.param_write.en) & self.waits)
+            with m.If(~stuck):
+                m.d.sync += writes
         with m.If(item_here):
             m.d.sync += [left.eq(left - 1), bank.eq(bank + 1), row.eq(row + 1)]
             with m.If(~params & ~every & (bank != c.issue - 1)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,17 +74,20 @@ class Mover(wiring.Component):
         loading, storing = Signal(), Signal()
 
         # Where the next word lies: an address that runs through step_stride words of a bank, then starts again in the next.
-        left, addr, block, run = Signal(24), Signal(24), Signal(24), Signal(16)
+        depth = max(c.spike_words * c.cores, c.u_beats)
+        left, addr, block, run = Signal(21), Signal(range(depth)), Signal(range(depth)), Signal(16)
         bank = Signal(clog2(c.cores))
         more = Signal()  # left is not 0
         step, block_over = Signal(), Signal()
         m.d.comb += block_over.eq((run == 1) & ~d.space)
         with m.If(step):
-            m.d.sync += [left.eq(left - 1), more.eq(left != 1), addr.eq(addr + 1), run.eq(run - 1)]
-            with m.If(block_over):
-                m.d.sync += [run.eq(d.step_stride), bank.eq(bank + 1), addr.eq(block)]
-                with m.If(bank == c.cores - 1):
-                    m.d.sync += [addr.eq(addr + 1), block.eq(addr + 1)]
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1), addr.eq(addr + 1)]
+            if c.cores > 1:
+                m.d.sync += run.eq(run - 1)
+                with m.If(block_over):
+                    m.d.sync += [run.eq(d.step_stride), bank.eq(bank + 1), addr.eq(block)]
+                    with m.If(bank == c.cores - 1):
+                        m.d.sync += [addr.eq(addr + 1), block.eq(addr + 1)]
 
         # LOAD
         m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
@@ -102,53 +105,69 @@ class Mover(wiring.Component):
         ]
 
         # STORE: what is read comes to registers (memory is slow). Residual values wait there until the gearbox takes them, spike
-        # words in a queue; these are asked for while there is room, so that one goes each cycle.
+        # words in a queue; these are asked for while there is room, so that one goes each cycle. Without a queue, where the bus
+        # takes no beat a cycle anyway, they wait as residual values do.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
         words = read_word(m, self.spike_read, addr)
         here_bank = Signal.like(bank)
         spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
-        m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
-        coming_bank, room, taken = Signal.like(bank), Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
+        coming_bank, free, queued = Signal.like(bank), Signal(), Const(0) if c.lean else ~d.space
         m.d.comb += [
-            fetch.eq(storing & more & Mux(d.space, ~coming & ~here & ~self.waits.u_read, (room != 0) & ~self.waits.spike_read)),
+            fetch.eq(storing & more & free & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
             self.spike_read.en.eq(fetch & ~d.space),
             self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
             spike.eq(spikes.word_select(here_bank, c.word)),
-            waiting.w_data.eq(spike), waiting.w_en.eq(here & ~d.space), waiting.r_en.eq(narrow.wide.ready & ~d.space),
-            taken.eq(waiting.r_rdy & waiting.r_en), narrow.short.eq(short),
-            narrow.wide.valid.eq(Mux(d.space, here, waiting.r_rdy)), narrow.wide.payload.eq(Mux(d.space, beat, waiting.r_data)),
-            self.write_data.payload.eq(narrow.narrow.payload), self.write_data.valid.eq(narrow.narrow.valid),
-            narrow.narrow.ready.eq(self.write_data.ready),
+            free.eq(~coming & ~here), narrow.short.eq(short), narrow.wide.valid.eq(here),
+            narrow.wide.payload.eq(Mux(d.space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),
+            self.write_data.valid.eq(narrow.narrow.valid), narrow.narrow.ready.eq(self.write_data.ready),
         ]
-        m.d.sync += [coming.eq(fetch), coming_bank.eq(bank), room.eq(room - (fetch & ~d.space) + taken)]
-        with m.If(narrow.wide.ready | ~d.space):
+        if not c.lean:
+            m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
+            room, taken = Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
+            m.d.comb += [
+                waiting.w_data.eq(spike), waiting.w_en.eq(here & ~d.space), waiting.r_en.eq(narrow.wide.ready & ~d.space),
+                taken.eq(waiting.r_rdy & waiting.r_en),
+            ]
+            m.d.sync += room.eq(room - (fetch & ~d.space) + taken)
+            with m.If(~d.space):
+                m.d.comb += [free.eq(room != 0), narrow.wide.valid.eq(waiting.r_rdy), narrow.wide.payload.eq(waiting.r_data)]
+        m.d.sync += [coming.eq(fetch), coming_bank.eq(bank)]
+        with m.If(narrow.wide.ready | queued):
             m.d.sync += here.eq(0)
         with m.If(coming):
             m.d.sync += [here.eq(1), here_bank.eq(coming_bank), spikes.eq(words), beat.eq(self.u_read.data)]
 
-        # Jobs: a LOAD is one, a STORE as many as it takes.
-        beats = self.read_jobs.payload.beats  # not stored yet
-        piece, long = clog2(self.STORE_BEATS), Signal()
+        # Jobs: a LOAD is one, a STORE as many as it takes, or one where nobody else writes.
+        source, beats = self.read_jobs.payload.addr, self.read_jobs.payload.beats  # not stored yet
+        all_written = Signal()
         m.d.comb += [
             step.eq(put | fetch), self.unit.progress.eq(step | (self.write_data.valid & self.write_data.ready)),
-            long.eq(beats[piece:].any()), self.write_jobs.payload.addr.eq(self.read_jobs.payload.addr),
-            self.write_jobs.payload.beats.eq(Mux(long, self.STORE_BEATS, beats[:piece])),
+            self.write_jobs.payload.addr.eq(source), self.write_jobs.payload.beats.eq(beats), all_written.eq(1),
         ]
         with m.If(self.read_jobs.ready):
             m.d.sync += self.read_jobs.valid.eq(0)
-        with m.If(self.write_jobs.valid & self.write_jobs.ready):
-            m.d.sync += [self.write_jobs.valid.eq(0), beats[piece:].eq(beats[piece:] - 1),
-                         self.read_jobs.payload.addr.eq(self.read_jobs.payload.addr + self.STORE_BEATS * c.axi_bytes)]
-            with m.If(~long):
-                m.d.sync += beats.eq(0)
+        with m.If(self.write_jobs.ready):
+            m.d.sync += self.write_jobs.valid.eq(0)
+        where = [source.eq(self.segments.as_value().word_select(d.segment, 32) + d.offset),
+                 beats.eq(d.count << Mux(d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits)))]
+        if c.lean:
+            m.d.comb += where
+        else:
+            piece, long = clog2(self.STORE_BEATS), Signal()
+            m.d.comb += [long.eq(beats[piece:].any()), all_written.eq(beats == 0),
+                         self.write_jobs.payload.beats.eq(Mux(long, self.STORE_BEATS, beats[:piece]))]
+            with m.If(self.write_jobs.valid & self.write_jobs.ready):
+                m.d.sync += [beats[piece:].eq(beats[piece:] - 1), source.eq(source + self.STORE_BEATS * c.axi_bytes)]
+                with m.If(~long):
+                    m.d.sync += beats.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
                     left.eq(d.count), more.eq(1), addr.eq(d.base), block.eq(d.base), run.eq(d.step_stride), bank.eq(0),
-                    self.read_jobs.payload.addr.eq(self.segments.as_value().word_select(d.segment, 32) + d.offset),
-                    beats.eq(d.count << Mux(d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits))),
                 ]
+                if not c.lean:
+                    m.d.sync += where
                 with m.If(self.unit.start):
                     with m.If(d.opcode == int(Opcode.LOAD)):
                         m.d.sync += self.read_jobs.valid.eq(1)
@@ -168,7 +187,7 @@ class Mover(wiring.Component):
                 m.d.comb += storing.eq(1)
                 with m.If(self.written):
                     m.next = "PIECE"
-                    with m.If(beats == 0):
+                    with m.If(all_written):
                         m.d.comb += self.unit.done.eq(1)
                         m.next = "IDLE"
         return m

@@ -83,7 +83,8 @@ class Neuron(wiring.Component):
         m = Module()
         c, d = self.config, self.descriptor
         m.submodules.lif = lif = self.lif
-        m.submodules.collector = collector = Collector(c, lif.recovery)
+        last_stage = self.FIRE + lif.latency
+        m.submodules.collector = collector = Collector(c, lif.recovery, pause=last_stage if c.lean else 0)
         for i in range(c.cores):
             connect(m, flipped(self.results[i]), collector.results[i])
         m.d.comb += [
@@ -91,9 +92,14 @@ class Neuron(wiring.Component):
         ]
         m.d.sync += [self.moved.eq(collector.moved), self.taken.eq(collector.taken), self.starved.eq(collector.starved)]
         stages = {1: collector.place}
-        for i in range(2, self.FIRE + lif.latency + 1):
+        for i in range(2, last_stage + 1):
             stages[i] = Signal(place_layout(c), name=f"stage{i}")
-            m.d.sync += stages[i].eq(stages[i - 1])
+            if not c.lean:
+                m.d.sync += stages[i].eq(stages[i - 1])
+                continue
+            valid = Signal(name=f"valid{i}")  # the place itself stays until the beat is through
+            m.d.sync += valid.eq(stages[i - 1].valid)
+            m.d.comb += [stages[i].eq(collector.place), stages[i].valid.eq(valid)]
 
         # The memories: U in place of the bias is read together with it, U to be added as late as it can be.
         m.d.comb += [
@@ -124,7 +130,7 @@ class Neuron(wiring.Component):
             self.u_write.addr.eq(Mux(stages[7].valid, stages[7].u + apart, self.u_move.addr)),
         ]
         m.d.comb += self.u_write.data.eq(Cat(Cat(x, x[-1].replicate(16))[:16] for x in lif.x))
-        self._write(m, stages[self.FIRE + lif.latency])
+        self._write(m, stages[last_stage])
 
         final = Signal(self.latency)
         m.d.sync += final.eq(Cat(collector.place.final, final))
@@ -189,12 +195,20 @@ class Neuron(wiring.Component):
         c, d, spikes = self.config, self.descriptor, self.lif.spikes
         part = Signal(c.word // c.neuron_lanes)
         m.d.comb += part.eq(1 << place.part)
+        if c.levels_max == 1:  # the beats of a result are written together, so that memories need fewer enables
+            gathered = Signal(c.lanes)
+            beats = Cat(gathered[c.neuron_lanes:], spikes.as_value())
+            with m.If(place.valid):
+                m.d.sync += gathered.eq(beats)
+            spikes = beats
+            m.d.comb += part.eq(((1 << c.beats) - 1) << (place.part >> clog2(c.beats) << clog2(c.beats)))
         for i in range(c.cores):
             mine = place.valid & place.write & d.fire & (place.core == i)
             if c.levels_max == 1:
+                written = mine & (place.beat == c.beats - 1)
                 m.d.comb += [
-                    self.write.mask[i].eq(part & mine.replicate(len(part))), self.write.addr[i].eq(place.spikes),
-                    self.write.data[i].eq(spikes.as_value().replicate(len(part))),
+                    self.write.mask[i].eq(part & written.replicate(len(part))), self.write.addr[i].eq(place.spikes),
+                    self.write.data[i].eq(spikes.replicate(c.word // c.lanes)),
                 ]
                 continue
             m.submodules[f"planes{i}"] = planes = PlaneWriter(c)

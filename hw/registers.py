@@ -19,6 +19,7 @@ from golden.spec.registers import (
     START,
     VERSION,
     ErrorCode,
+    kept,
 )
 from hw.axi import OKAY, AxiLite
 
@@ -68,8 +69,9 @@ class RegisterBank(wiring.Component):
         axil = self.axil
         done, failed, irq_enable = Signal(), Signal(), Signal()
         code, error_layer = Signal(8), Signal(16)
-        cycles = Signal(64)
-        beats_read, beats_written, saturations = Signal(32), Signal(32), Signal(32)
+        lean = self.config.lean
+        cycles, saturations = Signal(32 if lean else 64), Signal(16 if lean else 32)
+        beats_read, beats_written = Signal(32), Signal(32)
         handshakes = Signal.like(self.handshakes, name="kept")
         digest = self.config.digest
         contents = {
@@ -78,7 +80,7 @@ class RegisterBank(wiring.Component):
             "CONTROL": Const(0, 32), "STATUS": Cat(self.busy, done, failed), "ERROR": Cat(code, Const(0, 8), error_layer),
             "IRQ_ENABLE": irq_enable, "WATCHDOG": self.watchdog, "PROGRAM": self.program,
             **{f"SEGMENT{i}": self.segments[i] for i in range(4)}, "LAYER": self.layer,
-            "CYCLES_LO": cycles[:32], "CYCLES_HI": cycles[32:],
+            "CYCLES_LO": cycles[:32], "CYCLES_HI": Const(0) if lean else cycles[32:],
             "READ_BEATS": beats_read, "WRITE_BEATS": beats_written, "SATURATIONS": saturations,
             "HANDSHAKES": handshakes,
         }
@@ -116,9 +118,11 @@ class RegisterBank(wiring.Component):
                             starts, aborts = (orders & START).any(), (orders & ABORT).any()
                             m.d.sync += [self.start.eq(starts & ~aborts & ~self.busy), self.abort.eq(aborts)]
                             continue
-                        for low in range(0, len(contents[name]), 8):
+                        bits = kept(name, self.config)
+                        for low in range(bits.start // 8 * 8, bits.stop, 8):
+                            first, end = max(low, bits.start), min(low + 8, bits.stop)
                             with m.If(axil.wstrb[low // 8]):
-                                m.d.sync += contents[name][low:low + 8].eq(axil.wdata[low:low + 8])
+                                m.d.sync += contents[name][first:end].eq(axil.wdata[first:end])
 
         # Status and counters.
         m.d.comb += self.irq.eq(irq_enable & (done | failed))
@@ -127,11 +131,10 @@ class RegisterBank(wiring.Component):
         with m.If(self.error):
             m.d.sync += [failed.eq(1), code.eq(self.code), error_layer.eq(self.error_layer)]
         with m.If(self.busy):
-            m.d.sync += [
-                cycles.eq(cycles + 1), beats_read.eq(beats_read + self.read_beat),
-                beats_written.eq(beats_written + self.write_beat), saturations.eq(saturations + self.saturations),
-                handshakes.eq(self.handshakes),
-            ]
+            m.d.sync += [cycles.eq(cycles + 1), saturations.eq(saturations + self.saturations)]
+            if not lean:
+                m.d.sync += [beats_read.eq(beats_read + self.read_beat), beats_written.eq(beats_written + self.write_beat),
+                             handshakes.eq(self.handshakes)]
         with m.If(self.start | self.abort):
             m.d.sync += [done.eq(0), failed.eq(0), code.eq(0), error_layer.eq(0)]
         with m.If(self.start):
@@ -152,8 +155,9 @@ class RegisterBank(wiring.Component):
                 continue
             answers.append((values[name] if value is None else 0, OKAY))
             if value is not None:
-                mask = sum(0xFF << (8 * i) for i in range(4) if strobe >> i & 1) & (1 if name == "IRQ_ENABLE" else 0xFFFFFFFF)
+                mask = sum(0xFF << (8 * i) for i in range(4) if strobe >> i & 1)
                 if name != "CONTROL":
+                    mask &= sum(1 << i for i in kept(name, config))
                     values[name] = values[name] & ~mask | value & mask
                 elif value & mask & (START | ABORT):
                     orders.append("abort" if value & mask & ABORT else "start")

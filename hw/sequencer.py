@@ -23,6 +23,9 @@ class Sequencer(wiring.Component):
     cycles after the ``done`` that it waits for, or 1 after the start of the one before, as long as the recorder is done with
     the records before. Records come as descriptors end. END has none; it ends the program when the last one is written.
 
+    Where the configuration is ``lean``, a descriptor starts in the cycle in which it is offered, and is taken when it is done;
+    its number is the loader's.
+
     Ports
     -----
     descriptors : stream of descriptor_layout, in
@@ -55,6 +58,9 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.config.lean:
+            self._one_by_one(m)
+            return m
         d = self.descriptors.payload
         trackers = [Tracker(self.config, name == "linear") for name in UNITS]
         number, wait = Signal(16), Signal(32)
@@ -114,3 +120,22 @@ class Sequencer(wiring.Component):
         with m.If(mover.running):
             m.d.comb += self.error_layer.eq(mover.layer)
         return m
+
+    def _one_by_one(self, m: Module) -> None:
+        """A lean machine: who offers a descriptor keeps it until its unit is done, and nothing is recorded."""
+        d = self.descriptors.payload
+        units = [getattr(self, name) for name in UNITS]
+        linear, hamming, mover = units
+        here, running, done = self.descriptors.valid, Signal(), Signal()
+        ends = d.opcode == int(Opcode.END)
+        starts = here & ~running
+        m.d.comb += [
+            *(unit.descriptor.eq(d) for unit in units), linear.start.eq(starts & (d.opcode == int(Opcode.LINEAR))),
+            hamming.start.eq(starts & (d.opcode == int(Opcode.HAMMING))),
+            mover.start.eq(starts & (d.opcode > int(Opcode.HAMMING))), done.eq(Cat(unit.done for unit in units).any()),
+            self.finished.eq(here & ends),
+            self.descriptors.ready.eq(done | ends), self.idle.eq(1), self.settled.eq(1),
+            self.progress.eq(Cat(unit.progress for unit in units).any()),
+        ]
+        with m.If(here):
+            m.d.sync += running.eq(~done)

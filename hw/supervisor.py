@@ -21,10 +21,15 @@ class Supervisor(wiring.Component):
     high for at least `HOLD` cycles, in which pipelines of data empty that are not reset, and ``go`` comes `START` cycles after
     ``start``, where nothing is to be drained, when all of them know that it is over.
 
+    Parameters
+    ----------
+    watchdog_bits : int
+        Width of the limit.
+
     Ports
     -----
     start, abort : Signal(), in
-    watchdog : Signal(32), in
+    watchdog : Signal(watchdog_bits), in
         Cycles without ``progress`` after which a run fails; 0: never.
     progress : Signal(), in
     finished : Signal(), in
@@ -47,9 +52,9 @@ class Supervisor(wiring.Component):
 
     HOLD, START = 12, 4
 
-    def __init__(self) -> None:
+    def __init__(self, watchdog_bits: int = 32) -> None:
         super().__init__({
-            "start": In(1), "abort": In(1), "watchdog": In(32), "progress": In(1), "finished": In(1), "illegal": In(1),
+            "start": In(1), "abort": In(1), "watchdog": In(watchdog_bits), "progress": In(1), "finished": In(1), "illegal": In(1),
             "read_error": In(1), "write_error": In(1), "loader_layer": In(16), "layer": In(16), "loader_reads": In(1),
             "drained": In(1), "go": Out(1), "busy": Out(1), "flush": Out(1, init=1), "stop": Out(1), "kill": Out(1),
             "well": Out(1), "error": Out(1), "code": Out(ErrorCode), "error_layer": Out(16),
@@ -57,7 +62,7 @@ class Supervisor(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        quiet, expired = Signal(32), Signal()
+        quiet, expired = Signal.like(self.watchdog), Signal()
         m.d.sync += [
             quiet.eq(Mux(self.progress | ~self.busy | (self.watchdog == 0), 0, quiet + 1)),
             expired.eq((quiet >= self.watchdog) & (self.watchdog != 0) & self.busy & ~self.progress),

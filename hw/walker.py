@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from hw.bus import SpikeRead, descriptor_layout, lasts
+from hw.bus import SpikeRead, descriptor_layout, is_last, lasts
 from hw.taps import Taps
 
 
@@ -88,7 +88,7 @@ class Walker(wiring.Component):
         row_bits = clog2(c.weight_rows)
         sub_groups = clog2(c.word // c.lanes)
 
-        ends = lasts(m, d, ("out_h", "out_w", "groups", "steps", "kernel_h", "kernel_w", "words", "pass_words"))
+        ends = lasts(m, d, ("steps", "kernel_h", "kernel_w", "words"))
         only = {name: Signal(name=f"only_{name}") for name in ("kernel_h", "kernel_w", "words")}
         m.d.sync += [signal.eq(d[name] == 1) for name, signal in only.items()]
 
@@ -96,9 +96,12 @@ class Walker(wiring.Component):
         oy, ox, group, step = Signal(12), Signal(12), Signal(8), Signal(8)
         ky, kx, word = Signal(8), Signal(8), Signal(8)
         iy0, iy, ix0, ix = (Signal(signed(14), name=name) for name in ("iy0", "iy", "ix0", "ix"))
+        m.d.comb += [iy.eq(iy0 + ky), ix.eq(ix0 + kx)]
         at_oy, at_ox, at_step, at_ky, at_kx, addr = (
             Signal(addr_bits, name=name) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
         group_row, slice_row, row = Signal(row_bits), Signal(row_bits), Signal(row_bits)  # lanewise rows, broadcast words
+        last_oy, last_ox, last_group = (
+            is_last(m, c, d, name, x) for name, x in (("out_h", oy), ("out_w", ox), ("groups", group)))
         turn = Signal(clog2(c.issue))  # by so many slots are the shares of a tap rotated
         fetches = Signal(8)  # since sums were handed over
 
@@ -112,7 +115,7 @@ class Walker(wiring.Component):
         candidate = Signal()
         m.d.comb += candidate.eq(((next_slice << 2) <= next_exponent) & (plane < d.planes))
         next_plane_offset, next_slice_offset = Signal(addr_bits), Signal(row_bits)
-        plane_offset = sum(Mux(plane[i], d.plane_stride << i, 0) for i in range(4))
+        plane_offset = sum(Mux(plane[i], d.plane_stride << i, 0) for i in range(3))  # there are 8 planes at most
         several = Signal()  # taps are fetched together
         if c.taps > 1:
             m.submodules.taps = taps = Taps(c)
@@ -138,7 +141,7 @@ class Walker(wiring.Component):
         search_first = search(top_exponent, d.slices - 1, 0)
 
         # Stage 0: the innermost loops.
-        issue = Signal()  # one word is fetched in this cycle
+        issue, under_way = Signal(), Signal()  # one word is fetched in this cycle; one is on its way
         last_word, last_kx, last_ky = Signal(), Signal(), Signal()  # registers, made together with the counters
         first_word = Signal()
         final_pass = Signal()
@@ -147,7 +150,7 @@ class Walker(wiring.Component):
         alone = last_word & last_kx & last_ky
         m.d.comb += [
             last.eq(Mux(several, taps.last, alone) if c.taps > 1 else alone),
-            hand_over.eq(last | (fetches == ends["pass_words"])),
+            hand_over.eq(last | is_last(m, c, d, "pass_words", fetches)),
         ]
         lane_group = Signal(8)
         group_words = Signal(8)  # lanewise: the word of the lane group
@@ -164,7 +167,7 @@ class Walker(wiring.Component):
             m.d.comb += [at.eq(base + next_plane_offset + group_words), at_row.eq(start_row + next_slice_offset)]
             return [
                 exponent.eq(next_exponent), slice_.eq(next_slice),
-                ky.eq(0), kx.eq(0), word.eq(0), turn.eq(0), fetches.eq(0), iy.eq(iy0), ix.eq(ix0),
+                ky.eq(0), kx.eq(0), word.eq(0), turn.eq(0), fetches.eq(0),
                 last_ky.eq(only["kernel_h"]), last_kx.eq(only["kernel_w"]), last_word.eq(only["words"]),
                 at_ky.eq(at), at_kx.eq(at), addr.eq(at), slice_row.eq(at_row), row.eq(at_row),
             ]
@@ -196,7 +199,8 @@ class Walker(wiring.Component):
             with m.State("WALK"):
                 m.d.comb += [
                     self.blocked.eq(~self.room),
-                    issue.eq(self.room & (~last | found | final_pass)),  # else the last word says the shift
+                    # else the last word says the shift
+                    issue.eq(self.room & ~under_way & (~last | found | final_pass)),
                     self.fetched.eq(issue),
                 ]
                 if c.taps > 1:
@@ -206,7 +210,7 @@ class Walker(wiring.Component):
                                  row.eq(row + Mux(several, c.taps, 1)), fetches.eq(Mux(hand_over, 0, fetches + 1))]
                     with m.If(last_word):
                         m.d.sync += [word.eq(0), last_word.eq(only["words"]), kx.eq(kx + 1),
-                                     last_kx.eq(kx + 1 == ends["kernel_w"]), ix.eq(ix + 1), at_kx.eq(at_kx + d.x_stride),
+                                     last_kx.eq(kx + 1 == ends["kernel_w"]), at_kx.eq(at_kx + d.x_stride),
                                      addr.eq(at_kx + d.x_stride)]
                         with m.If(d.shared_taps):
                             m.d.sync += row.eq(slice_row)
@@ -214,8 +218,8 @@ class Walker(wiring.Component):
                             m.d.sync += turn.eq(turn + 1)
                         with m.If(last_kx):
                             m.d.sync += [
-                                kx.eq(0), last_kx.eq(only["kernel_w"]), ix.eq(ix0), ky.eq(ky + 1),
-                                last_ky.eq(ky + 1 == ends["kernel_h"]), iy.eq(iy + 1), at_ky.eq(at_ky + d.y_stride),
+                                kx.eq(0), last_kx.eq(only["kernel_w"]), ky.eq(ky + 1),
+                                last_ky.eq(ky + 1 == ends["kernel_h"]), at_ky.eq(at_ky + d.y_stride),
                                 at_kx.eq(at_ky + d.y_stride), addr.eq(at_ky + d.y_stride),
                             ]
                     with m.If(last):
@@ -226,44 +230,54 @@ class Walker(wiring.Component):
                                 m.d.sync += [step.eq(0), at_step.eq(at_ox), group.eq(group + 1)]
                                 m.d.sync += group_row.eq(
                                     group_row + sum(Mux(d.slices[i], d.slice_words << i, 0) for i in range(3)))
-                                with m.If(group == ends["groups"]):
+                                with m.If(last_group):
                                     m.next = "POSITION"
             with m.State("POSITION"):
                 m.d.sync += [group.eq(0), group_row.eq(0), ox.eq(ox + 1), ix0.eq(ix0 + d.stride),
                              at_ox.eq(at_ox + d.ox_stride), at_step.eq(at_ox + d.ox_stride)]
                 m.next = "PASS"
-                with m.If(ox == ends["out_w"]):
+                with m.If(last_ox):
                     m.d.sync += [
                         ox.eq(0), ix0.eq(-d.padding), oy.eq(oy + 1), iy0.eq(iy0 + d.stride), at_oy.eq(at_oy + d.oy_stride),
                         at_ox.eq(at_oy + d.oy_stride), at_step.eq(at_oy + d.oy_stride),
                     ]
-                    with m.If(oy == ends["out_h"]):
+                    with m.If(last_oy):
                         m.next = "IDLE"
 
-        # Stage 1: the addresses are at the banks.
+        # Stage 1: the addresses are at the banks. In a lean machine a fetch is through before the next one begins, so that what
+        # belongs to it stays where it is.
         low = clog2(c.taps)
         tag = data.StructLayout({
             "valid": 1, "inside": c.taps, "nth": data.ArrayLayout(unsigned(low), c.taps), "row": row_bits, "first_word": 1,
             "last_word": 1, "sub": max(sub_groups, 1), "turn": clog2(c.issue), "top": 1, "last": 1, "shift": 3, "end": 1,
         })
-        tag1, tag2 = Signal(tag), Signal(tag)
-        m.d.sync += [
-            tag1.valid.eq(issue),
-            tag1.row.eq(row), tag1.first_word.eq(first_word), tag1.last_word.eq(last_word), tag1.sub.eq(lane_group),
-            tag1.turn.eq(turn), tag1.top.eq(slice_ == (d.slices - 1)[:2]), tag1.last.eq(hand_over),
-            tag1.shift.eq(Mux(last & ~final_pass, next_shift, 0)), tag1.end.eq(last & final_pass),
-        ]
+        tag1, tag2, tag3 = (Signal(tag, name=f"tag{i}") for i in range(1, 4))
+        m.d.sync += tag1.valid.eq(issue)
+        with m.If(issue if c.lean else Const(1)):
+            m.d.sync += [
+                tag1.row.eq(row), tag1.first_word.eq(first_word), tag1.last_word.eq(last_word), tag1.sub.eq(lane_group),
+                tag1.turn.eq(turn), tag1.top.eq(slice_ == (d.slices - 1)[:2]), tag1.last.eq(hand_over),
+                tag1.shift.eq(Mux(last & ~final_pass, next_shift, 0)), tag1.end.eq(last & final_pass),
+            ]
+        for early, late in ((tag1, tag2), (tag2, tag3)):
+            if c.lean:
+                valid = Signal()
+                m.d.sync += valid.eq(early.valid)
+                m.d.comb += [late.eq(early), late.valid.eq(valid)]
+            else:
+                m.d.sync += late.eq(early)
+        m.d.comb += under_way.eq((tag1.valid | tag2.valid) & c.lean)
         inside = Signal()
         m.d.comb += [inside.eq((iy.as_unsigned() < d.in_h) & (ix.as_unsigned() < d.in_w)), self.read.en.eq(tag1.valid)]
         for i, read_addr in enumerate(self.read.addr):
-            m.d.sync += [read_addr.eq(addr >> low), tag1.inside[i].eq(inside & (addr[:low] == i))]
+            with m.If(issue if c.lean else Const(1)):
+                m.d.sync += [read_addr.eq(addr >> low), tag1.inside[i].eq(inside & (addr[:low] == i))]
             if c.taps > 1:
                 with m.If(several):
                     m.d.sync += [read_addr.eq(taps.places[i].addr), tag1.inside[i].eq(taps.places[i].inside)]
                 m.d.sync += tag1.nth[i].eq(Mux(several, taps.places[i].nth, 0))
 
         # Stage 2: the words are there; memory is slow, so they only go to registers: 0 where none was read.
-        m.d.sync += tag2.eq(tag1)
         rows = clog2(c.rows_per_word)
         base_row = Signal(row_bits)
         m.d.sync += base_row.eq(d.weight_base + Mux(d.lanewise, tag1.row, (tag1.row << rows)[:row_bits]))
@@ -274,8 +288,8 @@ class Walker(wiring.Component):
                 m.d.sync += words.eq(0)
 
         # Stage 3: the entries.
-        tag3, entry_rows = Signal(tag), Signal(data.ArrayLayout(row_bits, c.taps))
-        m.d.sync += [tag3.eq(tag2), *(row.eq(base_row + nth) for row, nth in zip(entry_rows, tag2.nth, strict=True))]
+        entry_rows = Signal(data.ArrayLayout(row_bits, c.taps))
+        m.d.sync += [row.eq(base_row + nth) for row, nth in zip(entry_rows, tag2.nth, strict=True)]
         keep = Signal(c.word)
         ones = Const((1 << c.word) - 1, c.word)
         m.d.sync += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)

@@ -31,7 +31,8 @@ class WeightBanks(wiring.Component):
 
     A memory has two ports. So each two cores share a copy of a bank, and the first one's port is also the one that
     writes: a row waits for a cycle in which that core does not read, at the longest until the bank's next row comes.
-    With a port of its own for writing, synthesis would need a copy for each core.
+    With a port of its own for writing, synthesis would need a copy for each core. One core alone leaves the other port to who
+    writes, and no row waits.
 
     Ports
     -----
@@ -50,6 +51,17 @@ class WeightBanks(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
+        if c.cores == 1:
+            for slot in range(c.issue):
+                m.submodules[f"bank{slot}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
+                write, read, user = bank.write_port(granularity=c.ham_lanes * c.w_bits), bank.read_port(), self.read[0]
+                mine = self.write.en & (self.write.every | (self.write.bank == slot))
+                m.d.comb += [
+                    write.addr.eq(self.write.row), write.data.eq(self.write.data),
+                    write.en.eq(self.write.parts & mine.replicate(len(self.write.parts))),
+                    read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]), user.data[slot].eq(read.data),
+                ]
+            return m
         next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
         m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data)]
         for slot in range(c.issue):

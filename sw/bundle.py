@@ -20,7 +20,7 @@ from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
 from sw.packing import Bytes
 
-FORMAT = 4
+FORMAT = 5
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
 
 
@@ -90,6 +90,7 @@ class Manifest:
     peak_sop: int
     input_bytes: int
     spill_bytes: int  #: behind the image, for tensors that come and go
+    records: bool  #: the machine leaves a statistics record of each descriptor
     programs: dict[str, Program]
 
     @cached_property

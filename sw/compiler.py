@@ -36,7 +36,7 @@ def compile_model(source: ModelFile, config: Config) -> Bundle:
         preset=config.name, config=config.digest, model=source.digest, name=model.name, classes=model.classes,
         encoding=asdict(model.encoding), planes=model.planes, cores=config.cores, lanes=config.lanes,
         neuron_lanes=config.neuron_lanes, word=config.word, peak_sop=config.peak_sop,
-        input_bytes=words.bank_words * config.cores * config.word // 8, spill_bytes=plan.spill_bytes,
+        input_bytes=words.bank_words * config.cores * config.word // 8, spill_bytes=plan.spill_bytes, records=not config.lean,
         programs={"run": run.program(starts[0]), "trace": trace.program(starts[1])},
     )
     return Bundle(manifest, image)

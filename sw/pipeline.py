@@ -113,8 +113,9 @@ class Pipeline:
         self.device, self.bundle = device, bundle
         self.timeout, self.watchdog = 0.0, 0  #: seconds of a run, cycles without progress
         self._programs = bundle.manifest.programs
-        self._readers = {name: StatisticsReader(program, device.uri) for name, program in self._programs.items()}
-        self._empty = {name: poison(program) for name, program in self._programs.items()}
+        recorded = bundle.manifest.records
+        self._readers = {name: StatisticsReader(program, device.uri, recorded) for name, program in self._programs.items()}
+        self._empty = {name: poison(program, recorded) for name, program in self._programs.items()}
         self._stale = True  # the image in memory cannot be relied on, nor what the machine does
         self._registers: dict[str, int] = {}  # as they were last written
         self._clips: deque[Pending] = deque()  # that have come to no end yet, in order
@@ -284,7 +285,7 @@ class Pipeline:
             name: unpack(np.frombuffer(self.device.read_memory(place.results + x.offset, x.size), np.uint8), x, manifest)
             for name, x in program.tensors.items()
         }
-        size = (len(program.steps) - 1) * registers.STATISTICS_BYTES
+        size = (len(program.steps) - 1) * registers.STATISTICS_BYTES * manifest.records
         reader = self._readers[clip.name]
         words = reader.read(np.frombuffer(self.device.read_memory(place.statistics, size), np.uint8))
         kept = tensors if clip.name == "trace" else {}
@@ -302,7 +303,8 @@ def memory_needed(bundle: Bundle, program: str = "run") -> int:
 
 def _places(bundle: Bundle, program: Program, count: int) -> tuple[list[Place], int]:
     """Places for ``count`` clips behind the image and what spills, the first one last, and where they end."""
-    sizes = (bundle.manifest.input_bytes, program.result_bytes, len(program.steps) * registers.STATISTICS_BYTES)
+    sizes = (bundle.manifest.input_bytes, program.result_bytes,
+             len(program.steps) * registers.STATISTICS_BYTES * bundle.manifest.records)
     at = packing.round_up(bundle.image.size + bundle.manifest.spill_bytes, registers.SEGMENT_ALIGN)  # one clip runs at a time
     places = []
     for _ in range(count):

@@ -113,8 +113,12 @@ def spans(records: Iterable[Mapping[str, int]], beside: Iterable[int]) -> list[t
     return found
 
 
-def poison(program: Program) -> bytes:
-    """Statistics records that no machine writes, so that one which is not written is noticed; nearly all of it zeros."""
+def poison(program: Program, recorded: bool) -> bytes:
+    """Statistics records that no machine writes, so that one which is not written is noticed; nearly all of it zeros. Nothing,
+    where the machine leaves none.
+    """
+    if not recorded:
+        return b""
     records = np.zeros((len(program.steps), RECORD_WORDS), "<u4")
     records[:, 0] = 0xFFFFFFFF
     return records.tobytes()
@@ -128,10 +132,12 @@ class StatisticsReader:
     program : Program
     uri : str
         Of the device, for errors.
+    recorded : bool
+        The machine leaves records; of one that leaves none all statistics are 0.
     """
 
-    def __init__(self, program: Program, uri: str) -> None:
-        self.uri, self.steps = uri, program.steps[:-1]  # END leaves none
+    def __init__(self, program: Program, uri: str, recorded: bool) -> None:
+        self.uri, self.steps, self.recorded = uri, program.steps[:-1], recorded  # END leaves none
         names = [step.layer if step.opcode in COMPUTING else step.opcode for step in self.steps]
         self.names = list(dict.fromkeys(names))
         self._order = np.arange(len(self.steps))
@@ -148,6 +154,8 @@ class StatisticsReader:
         DeviceError
             If one has not been written.
         """
+        if not self.recorded:
+            return np.zeros((len(self.steps), RECORD_WORDS), np.uint32)
         records = data.view("<u4").reshape(len(self.steps), -1)
         missing = np.flatnonzero(records[:, 0] != self._order)
         if missing.size:

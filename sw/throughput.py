@@ -66,8 +66,8 @@ def measure(driver: Driver, clips: Sequence[Array]) -> dict[str, float]:
     bundle, manifest, place = pipeline.bundle, pipeline.bundle.manifest, pipeline.place
     program = manifest.programs["run"]
     tensor = program.tensors[program.result]
-    reader = StatisticsReader(program, device.uri)
-    empty = poison(program)
+    reader = StatisticsReader(program, device.uri, manifest.records)
+    empty = poison(program, manifest.records)
     spent = dict.fromkeys(STEPS, 0.0)
 
     def timed(step: str, action: Callable[[], T]) -> T:
@@ -81,7 +81,8 @@ def measure(driver: Driver, clips: Sequence[Array]) -> dict[str, float]:
         device.write_memory(place.statistics, empty)
 
     def read() -> tuple[Bytes, Bytes]:
-        found = (device.read_memory(place.results, tensor.size), device.read_memory(place.statistics, len(empty) - RECORD_BYTES))
+        recorded = max(len(empty) - RECORD_BYTES, 0)  # END leaves none
+        found = (device.read_memory(place.results, tensor.size), device.read_memory(place.statistics, recorded))
         return np.frombuffer(found[0], np.uint8), np.frombuffer(found[1], np.uint8)
 
     def unfold(values: Array, records: Bytes) -> None:

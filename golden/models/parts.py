@@ -79,17 +79,6 @@ class Head(Node):
         self.conv.weight.copy_(weight)
         self.bias.copy_(bias)
 
-    @torch.no_grad()
-    def set(self, weight: Tensor, bias: Tensor) -> None:
-        """Become the classifier of mean rates with these weights [O, C] and bias [O]."""
-        if self.bn is None:
-            return self.load((weight / self.places)[:, :, None, None], bias)
-        self.bn.reset_parameters()
-        assert self.bn.running_var is not None
-        self.bn.running_var -= self.bn.eps  # then batch norm does nothing
-        self.conv.weight.copy_(weight[:, :, None, None])
-        self.bias.copy_(bias)
-
     def record(self, recorder: Recorder, name: str, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """The last layer."""
         assert self.quant

@@ -64,6 +64,12 @@ class Config:
         Largest spike: 1, 3, 7 or 15.
     any_neuron : bool
         Neurons of every kind; else membranes keep 0, 8 or 16 sixteenths, and a spike of several levels resets them to 0.
+    address_bits : int
+        Width of a byte address of memory; there is none behind it.
+    lean : bool
+        A machine of one core that does one thing at a time: a descriptor is read, run and forgotten, one beat is on the bus, one
+        in the neuron unit, the Hamming engine makes ``neuron_lanes`` lanes at once, and there are no statistics but CYCLES_LO
+        and SATURATIONS, of 16 bits.
     """
 
     name: str
@@ -90,6 +96,8 @@ class Config:
     count_bits: int = 14
     levels_max: int = 1
     any_neuron: bool = False
+    address_bits: int = 32
+    lean: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, text: str) -> None:
@@ -99,7 +107,7 @@ class Config:
         for field, low, high in (
             ("cores", 1, 16), ("lanes", 2, 128), ("issue", 1, 16), ("word", 8, 128), ("neuron_lanes", 1, 128),
             ("ham_tokens", 1, 64), ("sharing", 1, 16), ("sum_bits", 8, 24), ("taps", 1, 4),
-            ("axi_bits", 32, 256), ("queue_depth", 8, 512), ("head_max", 8, 128),
+            ("axi_bits", 16, 256), ("address_bits", 16, 32), ("queue_depth", 8, 512), ("head_max", 8, 128),
             ("u_bits", 8, 16), ("acc_bits", 16, 24), ("w_bits", 4, 4), ("count_bits", 4, 14), ("levels_max", 1, 15),
             ("spike_words", 64, 1 << 20), ("u_beats", 64, 1 << 20), ("weight_rows", 64, 1 << 16), ("param_beats", 16, 1 << 12),
         ):
@@ -109,6 +117,8 @@ class Config:
                       "sharing", "taps"):
             value = getattr(self, field)
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
+        check(not self.lean or self.cores == 1, f"cores = {self.cores} of a lean machine")
+        check(self.lean or self.axi_bits >= 32, f"axi_bits = {self.axi_bits} < 32, which only a lean machine has")
         check(self.u_bits <= self.x_bits <= self.acc_bits,
               f"x_bits = {self.x_bits} is outside u_bits..acc_bits = {self.u_bits}..{self.acc_bits}")
         check(self.levels_max & (self.levels_max + 1) == 0, f"levels_max = {self.levels_max} is no power of two less 1")
@@ -148,6 +158,11 @@ class Config:
         return self.lanes // self.neuron_lanes
 
     @property
+    def ham_lanes(self) -> int:
+        """Lanes that the Hamming engine makes at once."""
+        return self.neuron_lanes if self.lean else self.lanes
+
+    @property
     def u_beat_bits(self) -> int:
         """Bits of one residual beat; a value always occupies 16 bits of memory, sign-extended."""
         return self.neuron_lanes * 16
@@ -183,6 +198,12 @@ MICRO = Config(
     spike_words=16384, u_beats=16384, weight_rows=2048, param_beats=512, queue_depth=8, head_max=32,
     sharing=1, sum_bits=12, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=7, any_neuron=True,
 )
+#: For an iCE40UP5K, 16 bits wide as its memories are (docs/decisions/010-micro-on-ice40.md).
+PICO = Config(
+    name="pico", cores=1, lanes=4, issue=1, word=16, neuron_lanes=1, ham_tokens=1, axi_bits=16,
+    spike_words=2048, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=16,
+    sharing=1, sum_bits=12, taps=1, acc_bits=18, x_bits=17, count_bits=12, address_bits=17, lean=True,
+)
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
@@ -195,7 +216,7 @@ BASE = Config(
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
 BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8, taps=2)
-PRESETS = {c.name: c for c in (MICRO, SMALL, BASE, BASE_85F)}
+PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, BASE, BASE_85F)}
 
 
 def preset(name: str) -> Config:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from golden.spec.config import Config
+
 ID_VALUE = 0x4D444E54  #: "TNDM", little-endian
-VERSION = 4  #: of register map and descriptor layout together
+VERSION = 5  #: of register map and descriptor layout together
 
 
 @dataclass(frozen=True)
@@ -27,31 +29,42 @@ _MAP = (
     ("DIGEST2", "ro", "config digest, hex digits 16..23"),
     ("DIGEST3", "ro", "config digest, hex digits 24..31"),
     ("IRQ_ENABLE", "rw", "bit 0: the interrupt line is (done or error)"),
-    ("WATCHDOG", "rw", "cycles without progress after which the run ends in error 4; 0 switches it off"),
+    ("WATCHDOG", "rw", "cycles without progress after which the run ends in error 4; 0 switches it off; 20 bits where `lean`"),
     ("PROGRAM", "rw", "offset of the first descriptor in segment 0, multiple of 128"),
-    ("SEGMENT0", "rw", "memory address of segment 0: program, weights, parameters"),
+    ("SEGMENT0", "rw", "memory address of segment 0: program, weights, parameters; of all segments a multiple of 4096"),
     ("SEGMENT1", "rw", "memory address of segment 1: the input clip"),
     ("SEGMENT2", "rw", "memory address of segment 2: results"),
-    ("SEGMENT3", "rw", "memory address of segment 3: one 64-byte statistics record per executed descriptor"),
+    ("SEGMENT3", "rw", "memory address of segment 3: one 64-byte statistics record per executed descriptor, none where `lean`"),
     ("CONTROL", "wo", "bit 0: start the program (ignored while busy); bit 1: abort and reset everything but these registers"),
     ("STATUS", "ro", "bit 0: busy; bit 1: done since the last start; bit 2: error since the last start"),
     ("ERROR", "ro", "bits 7:0 error code, bits 31:16 layer (descriptor index) where it happened"),
     ("LAYER", "ro", "index of the descriptor that was started last, or, when that is done, of the next one"),
     ("CYCLES_LO", "ro", "cycles since the last start, bits 31:0"),
-    ("CYCLES_HI", "ro", "cycles since the last start, bits 63:32"),
+    ("CYCLES_HI", "ro", "cycles since the last start, bits 63:32; this register, the beats and HANDSHAKES are 0 where `lean`"),
     ("READ_BEATS", "ro", "beats read over the AXI4 master since the last start"),
     ("WRITE_BEATS", "ro", "beats written over the AXI4 master since the last start"),
-    ("SATURATIONS", "ro", "residual values that saturated since the last start"),
+    ("SATURATIONS", "ro", "residual values that saturated since the last start; 16 bits where `lean`"),
     ("HANDSHAKES", "ro", "who waits for whom in the last cycle in which a program ran, see below"),
 )
 #: What a run needs is written, and what it tells is read, in one request each: CONTROL lies behind all that it starts with, and
 #: what is read behind it.
 REGISTERS = {name: Register(name, 4 * i, access, doc) for i, (name, access, doc) in enumerate(_MAP)}
 ADDRESS_BITS = 8  #: of the AXI4-Lite address
+PROGRAM_ALIGN = 128  #: programs start at multiples of this many bytes
 
 START, ABORT = 1, 2  #: bits of CONTROL
 BUSY, DONE, FAILED = 1, 2, 4  #: bits of STATUS
 SEGMENT_ALIGN = 4096  #: segments start at multiples of this many bytes
+
+
+def kept(name: str, config: Config) -> range:
+    """Bits of a writable register that a machine keeps; the others read 0."""
+    if name == "IRQ_ENABLE":
+        return range(1)
+    if name == "WATCHDOG":
+        return range(20 if config.lean else 32)
+    return range((PROGRAM_ALIGN if name == "PROGRAM" else SEGMENT_ALIGN).bit_length() - 1, config.address_bits)
+
 
 #: Bits of HANDSHAKES, from bit 0: of each of these the valid, then the ready.
 HANDSHAKES = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.vendor import LatticeECP5Platform
+from amaranth.vendor import LatticePlatform, SiliconBluePlatform
 from amaranth_boards.ecpix5 import ECPIX585Platform
+from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from golden.spec.config import SMALL, Config
+from golden.spec.config import PICO, SMALL, Config
 from hw.flow.devices import DEVICES, Device
 from hw.memory.sdram import SDRAM_32MB, SdramChip
 
@@ -35,13 +36,16 @@ class BoardKind:
     config : Config
         The machine.
     input_hz, vco_hz, clock : int
-        Its oscillator, that of its PLL, and the machine's clock; each cycles per second.
+        Its oscillator, that of its PLL (0: there is none, the oscillator is the machine's clock), and the machine's clock; each
+        cycles per second.
     baud : int
         Of its serial line, by USB.
     lamp : tuple of str
         Resource, and part of it, that shines while the link works.
     sdram : SdramChip or None
-        Its memory; without one it is block RAM.
+        Its memory; without one it is on the chip.
+    spram_bytes : int
+        Of the chip's large memories, where it has such; else the memory is block RAM.
     sdram_phase : float
         Degrees by which the SDRAM's clock is later than the machine's (docs/boards.md).
     off : tuple of (str, str)
@@ -49,7 +53,7 @@ class BoardKind:
     """
 
     name: str
-    platform: Callable[[], LatticeECP5Platform]
+    platform: Callable[[], LatticePlatform | SiliconBluePlatform]
     chip: Device
     pack: tuple[str, ...]
     suffix: str
@@ -61,6 +65,7 @@ class BoardKind:
     lamp: tuple[str, ...]
     sdram: SdramChip | None = None
     sdram_phase: float = 0.0
+    spram_bytes: int = 0
     off: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,7 +74,12 @@ class BoardKind:
     @property
     def memory_bytes(self) -> int:
         """Size of the memory behind the machine."""
-        return self.sdram.memory_bytes if self.sdram else BLOCK_RAM_BYTES
+        return self.sdram.memory_bytes if self.sdram else self.spram_bytes or BLOCK_RAM_BYTES
+
+    @property
+    def memory(self) -> str:
+        """Its kind."""
+        return "SDRAM" if self.sdram else "SPRAM" if self.spram_bytes else "block RAM"
 
 
 _ECPPACK = ("yowasp-ecppack", "--compress")
@@ -83,11 +93,14 @@ _ALL = (
         name="ecpix5-85f", platform=ECPIX585Platform, chip=DEVICES["lfe5um5g-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,
         input_hz=100_000_000, vco_hz=600_000_000, clock=60_000_000, baud=3_000_000, lamp=("rgb_led", "g"),
     ),
+    BoardKind(  # too small as yet: nextpnr says by how much
+        name="icebreaker", platform=ICEBreakerPlatform, chip=DEVICES["ice40up5k"], pack=("yowasp-icepack",), suffix=".bin",
+        config=PICO, input_hz=12_000_000, vco_hz=0, clock=12_000_000, baud=3_000_000, lamp=("led",), spram_bytes=128 << 10,
+    ),
 )
 BOARDS = {x.name: x for x in _ALL}
 
 #: Boards without a bitstream, and what is in the way (figures: docs/boards.md).
 OBSTACLES = {
-    "icebreaker": "its iCE40UP5K has 5,280 logic cells, and the least machine that can be configured takes more by itself",
     "tangnano20k": "its GW2AR-18 has 46 block RAMs, of which `small` takes 85",
 }

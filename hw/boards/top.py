@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import connect
@@ -15,12 +15,16 @@ from hw.link.board import Board
 from hw.link.link import Site
 from hw.memory.block_ram import AxiBlockRam
 from hw.memory.sdram import AxiSdram
+from hw.memory.spram import AxiSpram
+
+RESET_CYCLES = 255  #: without a PLL; 21 microseconds at 12 MHz
 
 
 class BoardTop(Elaboratable):
     """`hw.link.board.Board`, which the simulated board runs too, behind the pins of a real one.
 
-    Reset holds from power-up until the PLL is locked.
+    Reset holds from power-up until the PLL is locked; without one for some cycles, since block RAM of an iCE40 reads 0 until some
+    microseconds after configuration.
 
     Parameters
     ----------
@@ -44,10 +48,18 @@ class BoardTop(Elaboratable):
             return port
 
         m.domains += ClockDomain("sync")
-        m.submodules.pll = pll = EcpPll(kind.input_hz, kind.vco_hz, kind.clock, kind.sdram_phase)
         m.submodules.oscillator = oscillator = io.Buffer("i", pin(platform.default_clk))
-        m.submodules.reset = ResetSynchronizer(~pll.locked)
-        m.d.comb += [pll.reference.eq(oscillator.i), ClockSignal().eq(pll.clock)]
+        if kind.vco_hz:
+            m.submodules.pll = pll = EcpPll(kind.input_hz, kind.vco_hz, kind.clock, kind.sdram_phase)
+            m.submodules.reset = ResetSynchronizer(~pll.locked)
+            m.d.comb += [pll.reference.eq(oscillator.i), ClockSignal().eq(pll.clock)]
+        else:
+            m.domains += ClockDomain("power", reset_less=True, local=True)
+            waited = Signal(range(RESET_CYCLES + 1))
+            m.d.comb += [ClockSignal().eq(oscillator.i), ClockSignal("power").eq(oscillator.i)]
+            m.d.comb += ResetSignal().eq(waited != RESET_CYCLES)
+            with m.If(waited != RESET_CYCLES):
+                m.d.power += waited.eq(waited + 1)
 
         site = Site(board=kind.name, clock=kind.clock, memory_bytes=kind.memory_bytes, build=self.build)
         m.submodules.board = board = Board(kind.config, site, kind.clock // kind.baud)
@@ -58,6 +70,10 @@ class BoardTop(Elaboratable):
         for number, (name, part) in enumerate(kind.off):
             m.submodules[f"off{number}"] = io.Buffer("o", pin(name, part))
 
+        if kind.spram_bytes:
+            m.submodules.memory = spram = AxiSpram(kind.spram_bytes)
+            connect(m, board.axi, spram.axi)
+            return m
         if not kind.sdram:
             m.submodules.memory = block_ram = AxiBlockRam(kind.config.axi_bits, kind.memory_bytes)
             connect(m, board.axi, block_ram.axi)

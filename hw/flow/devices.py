@@ -74,4 +74,4 @@ _ALL = (
 DEVICES = {x.device.lower(): x for x in _ALL}
 
 #: The chip that each preset is made for.
-HOMES = {"micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
+HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}

@@ -12,7 +12,7 @@ from golden.spec.link import DELIMITER
 from hw.axi import Axi
 from hw.link.items import byte_stream
 from hw.link.link import Link, Site
-from hw.link.share import MemoryShare
+from hw.link.share import OUTSTANDING, MemoryShare
 from hw.link.uart import UartReceiver, UartTransmitter
 from hw.top import Accelerator
 
@@ -52,7 +52,7 @@ class Machine(wiring.Component):
         m = Module()
         m.submodules.accelerator = accelerator = Accelerator(self.config)
         m.submodules.link = link = Link(self.config, self.site)
-        m.submodules.share = share = MemoryShare(self.config.axi_bits)
+        m.submodules.share = share = MemoryShare(self.config.axi_bits, 1 if self.config.lean else OUTSTANDING)
         m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=WAITING_BYTES)
         connect(m, link.axil, accelerator.axil)
         connect(m, accelerator.axi, share.user0)

@@ -105,7 +105,7 @@ class LinkMachine(wiring.Component):
         left = Signal(range(DATA_BYTES + 1))  # bytes of the answer's body
         rest = Signal(16)  # bytes to go; of a wait, milliseconds
         step = Signal(range(max(align, 4)))
-        beat = Signal(self.bits)
+        beat = Signal(max(self.bits, 8 * REGISTER_BYTES))  # what is written is in its upper bits, what was read in the lower ones
         end = Signal(range(BUFFER_BYTES))  # of the request's body in the buffer
         mask, masked, octet = Signal(8), Signal(), Signal(3)  # of a sparse write: which of 8 bytes are there, if known; the place
         owed = Signal()  # an access was given up, and its outcome is still to come
@@ -119,7 +119,11 @@ class LinkMachine(wiring.Component):
         waits = header.kind == Kind.WAIT
         width = Mux(in_registers, REGISTER_BYTES, align)  # bytes of a word
         further, fewer = Signal(32), Signal(16)
-        m.d.comb += [further.eq(header.address + width), fewer.eq(rest - Mux(waits, 1, width))]
+        inside = max(clog2(self.memory_bytes), ADDRESS_BITS)  # bits of an address that is not refused
+        m.d.comb += [
+            further.eq(Cat((header.address[:inside] + width)[:inside], header.address[inside:])),
+            fewer.eq(rest - Mux(waits, 1, width)),
+        ]
 
         m.d.comb += [next_at.eq(at), read.addr.eq(next_at)]  # so that the buffer always shows byte `at`
         m.d.sync += [at.eq(next_at), timer.eq(timer + 1)]
@@ -282,7 +286,7 @@ class LinkMachine(wiring.Component):
             with m.State("ACCESS"):
                 m.d.comb += [
                     self.accesses.valid.eq(1), self.accesses.payload.write.eq(writes),
-                    self.accesses.payload.address.eq(header.address), self.accesses.payload.data.eq(beat),
+                    self.accesses.payload.address.eq(header.address[:inside]), self.accesses.payload.data.eq(beat[-self.bits:]),
                 ]
                 m.d.sync += timer.eq(0)
                 with m.If(self.accesses.ready):

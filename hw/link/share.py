@@ -26,6 +26,8 @@ class MemoryShare(wiring.Component):
     ----------
     bits : int
         Width of memory.
+    outstanding : int
+        Bursts on the way, in each direction; one where neither asks for more.
 
     Ports
     -----
@@ -33,18 +35,19 @@ class MemoryShare(wiring.Component):
     axi : Axi, out
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, outstanding: int = OUTSTANDING) -> None:
+        self.outstanding = outstanding
         super().__init__({"user0": In(Axi(bits)), "user1": In(Axi(bits)), "axi": Out(Axi(bits))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         users, axi = (self.user0, self.user1), self.axi
-        m.submodules.reads = reads = Queue(1, OUTSTANDING)  # owners of the bursts whose last beat is to come
-        m.submodules.writes = writes = Queue(1, OUTSTANDING)
-        m.submodules.answers = answers = Queue(1, OUTSTANDING)  # owners of the writes without response
-        self._grant(m, "ar", reads, reads.level != OUTSTANDING)
+        m.submodules.reads = reads = Queue(1, self.outstanding)  # owners of the bursts whose last beat is to come
+        m.submodules.writes = writes = Queue(1, self.outstanding)
+        m.submodules.answers = answers = Queue(1, self.outstanding)  # owners of the writes without response
+        self._grant(m, "ar", reads, reads.level != self.outstanding)
         # a memory that answers before it has the data breaks a rule, but shall not break the queue
-        self._grant(m, "aw", answers, (answers.level != OUTSTANDING) & (writes.level != OUTSTANDING))
+        self._grant(m, "aw", answers, (answers.level != self.outstanding) & (writes.level != self.outstanding))
         m.d.comb += [
             writes.w_data.eq(answers.w_data), writes.w_en.eq(answers.w_en),
             reads.r_en.eq(axi.rvalid & axi.rready & axi.rlast), writes.r_en.eq(axi.wvalid & axi.wready & axi.wlast),

@@ -29,8 +29,9 @@ async def results_of_random_descriptors(dut: Any) -> None:
     random.seed(seed)
     spikes, counts = SpikeBanks(dut, config), Counts(dut, config)
     start, descriptor = Wire(dut, "start"), Wire(dut, "descriptor")
-    write = {x: Port(dut, f"write_{x}") for x in ("en", "bank", "row", "data")}
+    write = {x: Port(dut, f"write_{x}") for x in ("en", "parts", "bank", "row", "data")}
     write["en"].set(0)
+    write["parts"].set((1 << config.lanes // config.ham_lanes) - 1)
     bench = Bench(dut)
     await bench.reset()
     for number, case in enumerate(cases.linears(rng, config, count)):

@@ -8,6 +8,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
+from golden.spec.config import Config
 from hw.bus import descriptor_layout, hamming_waits
 from hw.hamming import Hamming
 from sim.bench import cases
@@ -21,9 +22,11 @@ from sim.lib.runner import settings
 class Rows:
     """Takes the weight rows that are written; fails if a row comes twice."""
 
-    def __init__(self, dut: Any) -> None:
-        self.ports = [Port(dut, f"weights_{x}") for x in ("en", "bank", "row", "data")]
+    def __init__(self, dut: Any, config: Config) -> None:
+        self.bits = config.ham_lanes * config.w_bits
+        self.ports = [Port(dut, f"weights_{x}") for x in ("en", "parts", "bank", "row", "data")]
         self.rows: dict[tuple[int, int], int] = {}
+        self.parts: dict[tuple[int, int], int] = {}  #: of each row, that have come
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
@@ -31,9 +34,11 @@ class Rows:
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
         if self.ports[0].get():
-            _, bank, row, data = (x.get() for x in self.ports)
-            assert (bank, row) not in self.rows, f"row {row} of bank {bank} is written twice"
-            self.rows[bank, row] = data
+            _, parts, bank, row, data = (x.get() for x in self.ports)
+            assert not self.parts.get((bank, row), 0) & parts, f"row {row} of bank {bank} is written twice"
+            self.parts[bank, row] = self.parts.get((bank, row), 0) | parts
+            mask = sum(((1 << self.bits) - 1) << i * self.bits for i in range(parts.bit_length()) if parts >> i & 1)
+            self.rows[bank, row] = self.rows.get((bank, row), 0) | data & mask
 
 
 @cocotb.test()
@@ -44,7 +49,7 @@ async def whole_descriptors(dut: Any) -> None:
     random.seed(seed)
     spikes = SpikeBanks(dut, config)
     params = Memory(dut, [], config.param_beat_bits, read="params", write="param_write", part_bits=config.axi_bits)
-    rows = Rows(dut)
+    rows = Rows(dut, config)
     start, descriptor = Wire(dut, "unit_start"), Wire(dut, "unit_descriptor")
     waits = Waits(dut, hamming_waits(), {"read": "read_en", "params": "params_en"}, {"read": spikes, "params": params}, 0.0)
     done = Probe(dut, "unit_done")
@@ -54,7 +59,7 @@ async def whole_descriptors(dut: Any) -> None:
         case = cases.hamming(rng, config)
         what = f"case {number} (seed {seed}): {case.name}"
         for waits.rate in (0.0, random.choice([0.3, 0.9])):  # the second time at once after ``done``
-            spikes.banks, params.words, rows.rows = case.banks, list(case.params), {}
+            spikes.banks, params.words, rows.rows, rows.parts = case.banks, list(case.params), {}, {}
             descriptor.value = pack(descriptor_layout(), case.values)
             start.pulse()
             total, begin = done.total, bench.cycle
@@ -68,11 +73,12 @@ async def whole_descriptors(dut: Any) -> None:
             twin = Hamming.model(config, case.values, case.banks, case.params)
             assert [(*key, data) for key, data in rows.rows.items()] == twin[0], f"{what}: not in the twin's order"
             d = case.values
-            words, groups = -(-d["width"] // config.word), d["width"] // config.lanes
+            words, groups = -(-d["width"] // config.word), d["width"] // config.ham_lanes
             blocks = -(-d["bank_tokens"] // (config.ham_tokens // config.cores))
             per_block = 2 * config.ham_tokens // config.cores + 2
             most = (words * blocks * (words * (per_block + groups) + d["width"] * groups)
-                    + groups * (d["width"] * (d["slices"] + 2) + config.beats * (1 + config.param_parts) + 4) + 6)
+                    + groups * (d["width"] * (d["slices"] + 2)
+                                + config.ham_lanes // config.neuron_lanes * (1 + config.param_parts) + 4) + 6)
             assert waits.rate or cycles <= most, f"{what}: {cycles} cycles, not {most}"
         for _ in range(random.randrange(1, 6)):
             await bench.tick()

@@ -36,10 +36,10 @@ class SpikeWrites:
         if not self.ports[0].get():
             return
         for bank, addr, mask, data in spike_writes(self.config, *(x.get() for x in self.ports)):
-            assert mask.bit_count() == 1
-            beat = mask.bit_length() - 1
-            width = self.config.neuron_lanes
-            self.writes.append((bank, addr, beat, data >> (beat * width) & ((1 << width) - 1)))
+            c = self.config
+            assert mask.bit_count() == (c.beats if c.levels_max == 1 else 1)  # a result at once, or a beat
+            self.writes += [(bank, addr, beat, data >> (beat * c.neuron_lanes) & ((1 << c.neuron_lanes) - 1))
+                            for beat in range(c.word // c.neuron_lanes) if mask >> beat & 1]
 
 
 class Residual(Memory):
@@ -201,8 +201,8 @@ async def writes_of_random_descriptors(dut: Any) -> None:
         late = len(spikes.writes) - len(expected.spikes), len(u.log) - len(expected.u) - len(moves.made)
         assert late == (0, 0), f"{what}: writes after done"
         fast = d["leak"] in (0, 8, 16) and not (d["soft"] and d["levels"] > 1) and (d["out_planes"] == 1 or not d["fire"])
-        if fast and rates == [1.0]:
+        if fast and rates == [1.0] and not config.lean:
             timed += 1
             limit = quickest(config, d, results[0]) + neuron.latency + 1
             assert cycles == limit, f"{what}: {cycles} cycles, not {limit}"
-    assert timed or count < 16
+    assert timed or count < 16 or config.lean

@@ -37,6 +37,13 @@ def test_quick(block: str) -> None:
     run(component(CONFIGS[name]), f"sim.bench.{block}_bench", CONFIGS[name], cases)
 
 
+@pytest.mark.parametrize("block", ["linear", "hamming"])
+def test_lean(block: str) -> None:
+    """Spikes of one bit, a queue in block RAM, one beat at a time in the neuron unit, one lane at a time in HAMMING."""
+    component, _, _, cases = BLOCKS[block]
+    run(component(CONFIGS["pico"]), f"sim.bench.{block}_bench", CONFIGS["pico"], cases)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("block", BLOCKS)

@@ -14,12 +14,14 @@
 
 #include "verilated.h"
 
-#if AXI_BITS == 32
+#if AXI_BITS == 16
+using Beat = uint16_t;
+#elif AXI_BITS == 32
 using Beat = uint32_t;
 #elif AXI_BITS == 64
 using Beat = uint64_t;
 #else
-#error "AXI_BITS must be 32 or 64"
+#error "AXI_BITS must be 16, 32 or 64"
 #endif
 
 double sc_time_stamp() { return 0; }

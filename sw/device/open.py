@@ -78,9 +78,9 @@ def open_device(uri: str) -> Device:
         from sw.device.null import NullDevice
 
         return NullDevice(config)
-    from sw.device.sim import SimDevice, library_path
+    from sw.device.sim import MEMORY_BYTES, SimDevice, library_path
 
-    return SimDevice(library_path(config.name), uri, **options)
+    return SimDevice(library_path(config.name), uri, **options, memory_bytes=min(MEMORY_BYTES, 1 << config.address_bits))
 
 
 def _open_link(transport: Transport, uri: str, timeout: float = TIMEOUT) -> Device:

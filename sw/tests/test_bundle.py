@@ -50,7 +50,7 @@ def test_junk_is_no_bundle(tmp_path, junk):
 
 
 @pytest.mark.parametrize(("old", "new"), [
-    ('"format": 4', '"format": 9'), ('"planes"', '"plates"'), ('"offset": 0, "result', '"offset": 9, "result'),
+    ('"format": 5', '"format": 9'), ('"planes"', '"plates"'), ('"offset": 0, "result', '"offset": 9, "result'),
     ('"opcode": "load"', '"opcode": "save"'), ('"kind": "luma"', '"kin": "luma"'),
 ])
 def test_a_manifest_that_does_not_fit(bundle, tmp_path, monkeypatch, old, new):

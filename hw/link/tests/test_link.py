@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from golden.spec import link as protocol
-from golden.spec.config import BASE, SMALL, Config
+from golden.spec.config import BASE, PICO, SMALL, Config
 from golden.spec.link import ANSWER, DATA_BYTES, FRAME_BYTES, SPARSE_BYTES, Kind, Status
 from hw.link.link import Link
 from hw.link.tests.bench import BAD_REGISTER, SITE, World, answers, number, request, run
@@ -73,7 +73,7 @@ def test_wide_memory() -> None:
     assert found[0][3][1] == 8 and found[2][3] == bytes(8) + words + bytes(8)
 
 
-@pytest.mark.parametrize("config", [SMALL, BASE], ids=lambda x: x.name)
+@pytest.mark.parametrize("config", [SMALL, BASE, PICO], ids=lambda x: x.name)
 def test_sparse_writes(config: Config) -> None:
     """Groups of 8 bytes, the last one shorter; nothing but zeros; too few bytes, and too many; as long as they may be."""
     rng = new_rng()
@@ -138,7 +138,7 @@ def test_refusals() -> None:
     assert found[-1][3] == bytes(8)
 
 
-@pytest.mark.parametrize("config", [SMALL, BASE], ids=lambda x: x.name)
+@pytest.mark.parametrize("config", [SMALL, BASE, PICO], ids=lambda x: x.name)
 def test_several_registers(config: Config) -> None:
     """One behind the other, in order; an error ends it, and what lies before it is done; repeated, nothing is written again."""
     rng = new_rng()

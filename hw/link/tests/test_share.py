@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hw.link.memory_port import MemoryPort
-from hw.link.share import MemoryShare
+from hw.link.share import OUTSTANDING, MemoryShare
 from hw.tests.bench import Memory, new_rng, simulate
 
 BITS = 32
@@ -69,9 +69,10 @@ class User:
 
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.8])
 @pytest.mark.parametrize("slow", [0.0, 0.5])
-def test_share(stall: float, slow: float) -> None:
+@pytest.mark.parametrize("outstanding", [1, OUTSTANDING])
+def test_share(stall: float, slow: float, outstanding: int) -> None:
     rng = new_rng()
-    dut = MemoryShare(BITS)
+    dut = MemoryShare(BITS, outstanding)
     memory = Memory(dut.axi, dut.axi, BITS, rng, slow)
     memory.words = {i: rng.getrandbits(BITS) for i in range(1 << 14)}
     first = dict(memory.words)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 ECP5 = DEVICES["lfe5u-25f"]
 
 #: What synthesis for ECP5 may make of `small`, and no multiplier: tables (LUT4 + 2 CCU2C + 4 TRELLIS_DPR16X4) and DP16KD.
-TABLES, MEMORIES = 15_400, 85
+TABLES, MEMORIES = 15_150, 85
 
 
 def cell(kind: str, out: int, *inputs: int, src: str = "") -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -12,6 +12,7 @@ from golden.spec.config import Config
 from golden.spec.registers import SLOT_STATES
 from hw.bus import SpikeRead, WeightWrite, counts_layout, descriptor_layout
 from hw.core import Core, Sums, sum_layout
+from hw.near import near
 from hw.walker import Walker
 from hw.weight_banks import WeightBanks
 
@@ -21,6 +22,8 @@ class Array(wiring.Component):
 
     Ports
     -----
+    flush : Signal(), in
+        Resets all of them a cycle later, each by a register of its own.
     start, descriptor : in
         See `Walker`.
     read : SpikeRead, out
@@ -28,7 +31,7 @@ class Array(wiring.Component):
     results : Array of stream of sum_layout, out
         What core i's passes make, for t = i, i + cores, ...
     counts : Signal(counts_layout), out
-        All but ``results``; the states of slots come three cycles late.
+        All but ``results``; the states of slots come three cycles late, ``adds`` some.
     blocked, fetched : Signal(), out
         The walker waited for a full queue; it moved on.
     """
@@ -36,7 +39,7 @@ class Array(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "start": In(1), "descriptor": In(descriptor_layout()),
+            "flush": In(1), "start": In(1), "descriptor": In(descriptor_layout()),
             "read": Out(SpikeRead(config)), "write": In(WeightWrite(config)),
             "results": Out(stream.Signature(sum_layout(config))).array(config.cores),
             "counts": Out(counts_layout(config)), "blocked": Out(1), "fetched": Out(1),
@@ -45,24 +48,22 @@ class Array(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        m.submodules.walker = walker = Walker(c)
-        m.submodules.weights = weights = WeightBanks(c)
+        walker, weights, cores = Walker(c), WeightBanks(c), [Core(c) for _ in range(c.cores)]
+        for name, block in {"walker": walker, "weights": weights, **{f"core{i}": x for i, x in enumerate(cores)}}.items():
+            m.submodules[name] = ResetInserter(near(m, self.flush, 1, f"flush_{name}")[0])(block)
         connect(m, flipped(self.read), walker.read)
         connect(m, flipped(self.write), weights.write)
-        cores = []
-        for i in range(c.cores):
-            m.submodules[f"core{i}"] = core = Core(c)
+        for i, core in enumerate(cores):
             connect(m, core.weights, weights.read[i])
             for slot in range(c.issue):
                 connect(m, walker.entries[i][slot], core.entries[slot])
             connect(m, core.result, flipped(self.results[i]))
-            m.d.comb += core.lanewise.eq(self.descriptor.lanewise)
-            cores.append(core)
+            m.d.comb += core.lanewise.eq(near(m, self.descriptor.lanewise, 1, f"lanewise{i}")[0])
         m.d.comb += [
             walker.start.eq(self.start), walker.descriptor.eq(self.descriptor),
             walker.room.eq(Cat(x.room for x in cores).all()), self.blocked.eq(walker.blocked), self.fetched.eq(walker.fetched),
-            self.counts.adds.eq(sum(x.adds for x in cores)),
         ]
+        m.d.sync += self.counts.adds.eq(sum(x.adds for x in cores))
         known: Value = Const(0)
         for name in SLOT_STATES[:4]:
             slots = Cat(getattr(x.states, name) for x in cores)

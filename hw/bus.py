@@ -153,8 +153,8 @@ def param_read(config: Config) -> MemoryRead:
 
 
 def param_write(config: Config) -> MemoryWrite:
-    """Write port of the parameter memory."""
-    return MemoryWrite(config.param_beats, config.param_beat_bits)
+    """Write port of the parameter memory: it is written as the bus brings it, part by part of a beat, the first one lowest."""
+    return MemoryWrite(config.param_beats * config.param_parts, config.axi_bits)
 
 
 __all__ = [

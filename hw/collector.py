@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import pairwise, product
 from operator import or_
@@ -101,12 +101,16 @@ class Collector(wiring.Component):
         take, over, second, at_last = Signal(), Signal(), Signal(), Signal()  # over: of a beat; at_last: in the last step
         last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
         halves = d.integrate & at_last & last_core & end
-        with m.Switch(core):
-            for i, result in enumerate(self.results):
-                with m.Case(i):
-                    m.d.comb += [here.eq(result.valid), end.eq(result.payload.end & ~silent), shift.eq(result.payload.shift),
-                                 result.ready.eq(over & last_beat & ~silent)]
+        mine = [turn[i * c.beats:(i + 1) * c.beats].any() if c.cores > 1 else Const(1) for i in range(c.cores)]
+
+        def chosen(values: Iterable[Value]) -> Value:
+            """That of the core whose turn it is."""
+            return reduce(or_, (x & own.replicate(len(x)) for own, x in zip(mine, values, strict=True)))
+
         m.d.comb += [
+            here.eq(chosen(x.valid for x in self.results)), end.eq(chosen(x.payload.end for x in self.results) & ~silent),
+            shift.eq(chosen(x.payload.shift for x in self.results)),
+            *(x.ready.eq(own & over & last_beat & ~silent) for own, x in zip(mine, self.results, strict=True)),
             take.eq(busy & ~hold & (here | silent)), over.eq(take & (second | ~halves)),
             self.moved.eq(take), self.taken.eq(over & last_beat & end), self.starved.eq(busy & ~here & ~silent),
         ]
@@ -143,7 +147,7 @@ class Collector(wiring.Component):
             with m.Elif(hold):
                 m.d.sync += left.eq(left - 1)
         else:
-            self._wait(m, hold, over & end, core, last_beat)
+            self._wait(m, hold, over & end, mine, last_beat)
         self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
         return m
 
@@ -199,25 +203,26 @@ class Collector(wiring.Component):
             ]
         return final
 
-    def _wait(self, m: Module, hold: Signal, made: Value, core: Value, last_beat: Value) -> None:
-        """``hold`` where a beat would find its bank or its membranes still in use; ``made``: a beat of a result was."""
+    def _wait(self, m: Module, hold: Signal, made: Value, mine: Sequence[Value], last_beat: Value) -> None:
+        """``hold`` where a beat would find its bank or its membranes still in use; ``made``: a beat of a result was, of the core
+        that ``mine`` names. A register of n ones that shifts out counts n cycles, and its lowest bit says whether one is left.
+        """
         c, d = self.config, self.descriptor
         reasons = []
         if c.levels_max > 1:  # planes are written one after the other, into each bank for itself
-            writing = Signal(data.ArrayLayout(range(clog2(c.levels_max + 1)), c.cores))
-            for i in range(c.cores):
-                with m.If(made & (core == i) & d.fire):
-                    m.d.sync += writing[i].eq(d.out_planes - 1)
-                with m.Elif(writing[i] != 0):
-                    m.d.sync += writing[i].eq(writing[i] - 1)
-            reasons.append(writing[core] != 0)
+            planes = clog2(c.levels_max + 1)
+            for i, own in enumerate(mine):
+                writing = Signal(planes - 1, name=f"writing{i}")
+                m.d.sync += writing.eq(writing >> 1)
+                with m.If(made & own & d.fire):
+                    m.d.sync += writing.eq(Cat(d.out_planes > n for n in range(1, planes)))
+                reasons.append(writing[0] & own)
         if self.recovery > c.beats:
-            resting = Signal(range(self.recovery))
+            resting = Signal(self.recovery - c.beats)
+            m.d.sync += resting.eq(resting >> 1)
             with m.If(made & last_beat & self.slow):
-                m.d.sync += resting.eq(self.recovery - c.beats)
-            with m.Elif(resting != 0):
-                m.d.sync += resting.eq(resting - 1)
-            reasons.append(resting != 0)
+                m.d.sync += resting.eq(~0)
+            reasons.append(resting[0])
         m.d.comb += hold.eq(reduce(or_, reasons, 0))
 
     def _add(self, m: Module, next_turn: Value, take: Value, before: data.View) -> None:
@@ -229,7 +234,7 @@ class Collector(wiring.Component):
         # Stage 0 -> 1: the sums whose turn it is, all others 0. A lean machine ORs them before the register.
         gated = []
         if c.lean:
-            chosen, turn = Signal(beats), Signal.like(next_turn)
+            chosen, turn = Signal(beats, reset_less=True), Signal.like(next_turn)
             m.d.sync += turn.eq(next_turn)
             for g, lane in product(groups, range(c.neuron_lanes)):
                 sums = self.results[0].payload.sums[g]
@@ -237,7 +242,7 @@ class Collector(wiring.Component):
                     Mux(turn[at], sums[at * c.neuron_lanes + lane], 0) for at in range(c.beats))))
             gated = [chosen]
         for number, (i, at) in enumerate(product(range(0 if c.lean else c.cores), range(c.beats))):
-            sums = Signal(beats, name=f"gated{i}_{at}")
+            sums = Signal(beats, name=f"gated{i}_{at}", reset_less=True)
             gates = near(m, next_turn[number], c.neuron_lanes, f"gate{number}")
             for g, lane in product(groups, range(c.neuron_lanes)):
                 mine = self.results[i].payload.sums[g][at * c.neuron_lanes + lane]
@@ -252,10 +257,10 @@ class Collector(wiring.Component):
         keep, one, four = (near(m, before1[name], c.neuron_lanes, name) for name in ("keep", "one", "four"))
 
         # Stage 1 -> 2: their sum. Stage 2 -> 3: h, which is at the end of the line, moves on to its beginning.
-        line = [Signal(self.accs.shape(), name=f"h{i}") for i in range(len(next_turn))]
+        line = [Signal(self.accs.shape(), name=f"h{i}", reset_less=True) for i in range(len(next_turn))]
         for lane in range(c.neuron_lanes):
             parts = [reduce(or_, (sums[g][lane] for sums in gated)) for g in groups]
-            total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}")
+            total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}", reset_less=True)
             m.submodules[f"add{lane}"] = add = MuxAdder(c.acc_bits, c.acc_bits, len(total), c.acc_bits)
             h = line[-1][lane]
             m.d.sync += total.eq(sum(parts))

@@ -13,6 +13,7 @@ from hw.beat_dma import BeatDma
 from hw.bus import SpikeRead, SpikeWrite, Unit, WeightWrite, counts_layout, mover_waits, param_write, u_read, u_write
 from hw.loader import Loader
 from hw.mover import Mover
+from hw.near import near
 from hw.read_dma import ReadDma
 from hw.recorder import Recorder
 from hw.registers import RegisterBank
@@ -35,7 +36,7 @@ class Control(wiring.Component):
     irq : Signal(), out
     linear, hamming : Unit, out
     flush : Signal(), out
-        The compute units are to be reset.
+        The compute units are to be reset, at most two cycles later.
     weight_write : WeightWrite, out
     param_write : MemoryWrite, out
     write_waits : Signal(), in
@@ -68,7 +69,7 @@ class Control(wiring.Component):
         m.submodules.supervisor = supervisor = Supervisor(len(kept("WATCHDOG", c)))
         reset_by_flush = {"sequencer": (sequencer := Sequencer(c)), "loader": (loader := Loader(c)), "mover": (mover := Mover(c))}
         for name, block in reset_by_flush.items():
-            m.submodules[name] = ResetInserter(supervisor.flush)(block)
+            m.submodules[name] = ResetInserter(near(m, supervisor.flush, 1, f"flush_{name}")[0])(block)
 
         # Outside.
         connect(m, flipped(self.axil), registers.axil)
@@ -138,8 +139,8 @@ class Control(wiring.Component):
         """Memory, and what is told of it: two engines, the one that writes shared with the recorder."""
         c = self.config
         recorder, write_share, read_dma, write_dma = Recorder(c), WriteShare(c), ReadDma(c), WriteDma(c)
-        m.submodules.recorder = ResetInserter(supervisor.flush)(recorder)
-        m.submodules.write_share = ResetInserter(supervisor.flush)(write_share)
+        for name, block in {"recorder": recorder, "write_share": write_share}.items():
+            m.submodules[name] = ResetInserter(near(m, supervisor.flush, 1, f"flush_{name}")[0])(block)
         m.submodules.read_dma = ResetInserter(supervisor.kill)(read_dma)
         m.submodules.write_dma = ResetInserter(supervisor.kill)(write_dma)
         read, write = self.axi_read, self.axi_write

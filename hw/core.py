@@ -66,7 +66,7 @@ class Core(wiring.Component):
     weights : WeightRead, out
     result : stream of sum_layout, out
     adds : Signal(), out
-        Rows added in this cycle (broadcast), or lanes that an entry that came in this cycle adds to (lanewise).
+        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago adds to (lanewise).
     states : Signal(state_layout), out
         What each slot did two cycles ago, a bit for each that does so.
     """
@@ -109,13 +109,16 @@ class Core(wiring.Component):
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
             added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], states)
-        # The lanes of an entry are counted as it comes, of the slots that lanewise taps come to: the count is large.
-        gates = [Signal(c.lanes, name=f"gates{i}") for i in range(c.taps)]
-        for counted, entry in zip(gates, self.entries, strict=False):
-            m.d.sync += counted.eq(entry.payload.bits[:c.lanes])
-            with m.If(~entry.valid):
-                m.d.sync += counted.eq(0)
-        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(Cat(gates)), sum(added))), self.states.eq(states)]
+        # The lanes of an entry are counted as it comes, of the slots that lanewise taps come to: eight at a time, then all.
+        eighths: list[Value] = []
+        for i, entry in zip(range(c.taps), self.entries, strict=False):
+            gates, came = Signal(c.lanes, name=f"gates{i}", reset_less=True), Signal(name=f"came{i}")
+            m.d.sync += [gates.eq(entry.payload.bits[:c.lanes]), came.eq(entry.valid)]
+            for low in range(0, c.lanes, 8):
+                count = Signal(range(9), name=f"count{i}_{low}", reset_less=True)
+                m.d.sync += count.eq(Mux(came, sum(gates[low:low + 8]), 0))
+                eighths.append(count)
+        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(eighths), sum(added))), self.states.eq(states)]
         return m
 
     def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value,
@@ -130,6 +133,7 @@ class Core(wiring.Component):
         # decides late in the cycle. What steers all lanes is known a cycle before, and made in as many registers.
         complete, release, next_complete, next_here, keep, next_keep = (
             signal(1, name) for name in ("complete", "release", "next_complete", "next_here", "keep", "next_keep"))
+        fresh = signal(1, "fresh", init=1)  # after a reset, which reaches no accumulator
         stalls = near(m, next_complete & next_here, c.lanes, f"stall{number}")
         moves = near(m, next_complete & ~next_here, c.lanes, f"move{number}")
         keeps = near(m, next_keep, c.lanes, f"keep{number}")
@@ -139,9 +143,9 @@ class Core(wiring.Component):
         m.d.comb += [
             release.eq(Cat(x.barrier for _, x in slots).all()), next_complete.eq(Mux(stall, complete, after[2].over)),
             next_here.eq(move | (here & ~(self.result.valid & self.result.ready))),
-            next_keep.eq(Mux(stall, keep, ~after[2].over)),
+            next_keep.eq(Mux(stall, keep, ~after[2].over) & ~fresh),
         ]
-        m.d.sync += [complete.eq(next_complete), here.eq(next_here), keep.eq(next_keep)]
+        m.d.sync += [fresh.eq(0), complete.eq(next_complete), here.eq(next_here), keep.eq(next_keep)]
         for i, x in slots:
             m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i])]
             m.d.sync += [
@@ -160,7 +164,7 @@ class Core(wiring.Component):
         rows, gates = [], []
         for i, x in slots:
             gate, top = Signal(c.lanes, name=f"gate{i}"), Signal(name=f"top{i}")
-            gate2 = Signal(c.lanes, name=f"gate2_{i}")
+            gate2 = Signal(c.lanes, name=f"gate2_{i}", reset_less=True)
             with m.If(~stall):
                 m.d.sync += top.eq(x.top)
             row = [Signal(signed(c.w_bits + 1), name=f"row{i}_{lane}", reset_less=True) for lane in range(c.lanes)]
@@ -179,14 +183,15 @@ class Core(wiring.Component):
         # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
         # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
         for lane in range(c.lanes):
-            acc = signal(signed(c.sum_bits), f"acc{lane}", reset_less=True)
+            acc, made = (signal(signed(c.sum_bits), f"{name}{lane}", reset_less=True) for name in ("acc", "made"))
             total = self._sum(m, f"{number}_{lane}", [row[lane] for row in rows], [gate[lane] for gate in gates], stalls[lane])
             m.submodules[f"adder{number}_{lane}"] = adder = Adder(c.sum_bits, c.sum_bits, len(total))
             m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keeps[lane]), adder.use_b.eq(1)]
             with m.If(~stalls[lane]):
                 m.d.sync += acc.eq(adder.sum)
             with m.If(moves[lane]):
-                m.d.sync += self.result.payload.sums[number][lane].eq(acc)
+                m.d.sync += made.eq(acc)
+            m.d.comb += self.result.payload.sums[number][lane].eq(made)
         return [gate[0] & ~stall for gate in gates]
 
     def _sum(self, m: Module, name: str, terms: Sequence[Value], gates: Sequence[Value], stall: Value) -> Signal:
@@ -194,7 +199,7 @@ class Core(wiring.Component):
         none is open is the register's to know.
         """
         c = self.config
-        total = Signal(signed(c.w_bits + 1 + clog2(c.sharing)), name=f"sum{name}")
+        total = Signal(signed(c.w_bits + 1 + clog2(c.sharing)), name=f"sum{name}", reset_less=True)
         if len(terms) == 2:
             m.submodules[f"sum{name}"] = pair = Adder(len(total), len(terms[0]), len(terms[1]))
             m.d.comb += [pair.a.eq(terms[0]), pair.b.eq(terms[1]), pair.use_a.eq(gates[0]), pair.use_b.eq(gates[1])]

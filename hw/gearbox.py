@@ -43,7 +43,7 @@ class Widen(wiring.Component):
                 self.narrow.ready.eq(self.wide.ready),
             ]
             return m
-        items = Signal(wide)  # shifts down: the newest item is the highest
+        items = Signal(wide, reset_less=True)  # shifts down: the newest item is the highest
         count = Signal(range(max(wide // narrow, 2)))
         full, take = Signal(), Signal()
         last = Signal.like(count)

@@ -25,7 +25,7 @@ class Hamming(wiring.Component):
     imaginary K channel of ones comes first and counts s. Writing: for each lane group, row by row, one slice a cycle.
     A lane group is ``ham_lanes`` lanes here, a part of a weight row where that is wider.
     Cycles: ``(words of K) * (words of V) * blocks * (2*ham_tokens/cores + 2 + (channels + 1) * groups)`` and
-    ``groups * (width * (slices + 2) + 2 * beats + 4)``, and a few, and those in which it waits for
+    ``groups * (width * (slices + 2) + beats * (1 + parts) + 4)``, and a few, and those in which it waits for
     LINEAR's reads. Nobody delays its writes.
 
     Ports
@@ -60,8 +60,9 @@ class Hamming(wiring.Component):
         count_read, count_write = counts.read_port(), counts.write_port()
         row, group = Signal(range(c.head_max + 1)), Signal(range(max(max_groups, 2)))  # of A; row of all ones: head_max
 
-        k = Signal(data.ArrayLayout(c.word, c.ham_tokens))
-        v = Signal(data.ArrayLayout(c.word, c.ham_tokens))
+        # Counts, weights and biases need no reset: what begins and writes them does.
+        k = Signal(data.ArrayLayout(c.word, c.ham_tokens), reset_less=True)
+        v = Signal(data.ArrayLayout(c.word, c.ham_tokens), reset_less=True)
         addr, token_addr = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
         load = Signal(range(max(c.ham_tokens // c.cores, 2)))
         remaining = Signal(range(c.spike_words + 1))  # tokens per bank not loaded yet
@@ -112,8 +113,8 @@ class Hamming(wiring.Component):
         lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], lanes) if groups_per_word > 1 else v[n]
                       for n in range(c.ham_tokens)]
         for lane in range(lanes):
-            pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}") for stage in (2, 3))
-            old3 = Signal(c.count_bits, name=f"old{lane}")
+            pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}", reset_less=True) for stage in (2, 3))
+            old3 = Signal(c.count_bits, name=f"old{lane}", reset_less=True)
             m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
             m.d.sync += [
                 pop2.eq(sum(lanes_of_v[n][lane] & columns[lane][n] for n in range(c.ham_tokens))), pop3.eq(pop2),
@@ -133,9 +134,9 @@ class Hamming(wiring.Component):
         biases, nibbles = [], []
         for lane in range(lanes):
             data_ = count_read.data.word_select(lane, c.count_bits)
-            s, term, minus = (Signal(c.count_bits, name=f"s{lane}"), Signal(weight_bits, name=f"term{lane}"),
-                              Signal(name=f"minus{lane}"))
-            weight = Signal(signed(weight_bits), name=f"weight{lane}")
+            s, term, minus, weight = (
+                Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
+                (("s", c.count_bits), ("term", weight_bits), ("minus", 1), ("weight", signed(weight_bits))))
             same_head = (((group << lane_shift) + lane) ^ row)[:8] & d.head_mask == 0
             m.submodules[f"weight{lane}"] = add = MuxAdder(weight_bits, weight_bits, weight_bits, weight_bits, invert=True)
             m.d.comb += [add.a.eq(Cat(Const(1, 1), s)), add.use_a.eq(minus), add.b.eq(term), add.c.eq(weight >> c.w_bits)]
@@ -154,7 +155,7 @@ class Hamming(wiring.Component):
             # The bias less all M of its lane: M is half a weight; what is kept is ~bias, which M is added to.
             at_beat, at_lane = divmod(lane, c.neuron_lanes)
             take = takes[at_beat][at_lane]
-            bias = Signal(signed(24), name=f"not_bias{lane}")
+            bias = Signal(signed(24), name=f"not_bias{lane}", reset_less=True)
             m.submodules[f"bias{lane}"] = less = MuxAdder(24, 24, weight_bits - 1, 24, invert=True)
             m.d.comb += [
                 less.a.eq(self.params.data.word_select(at_lane, 32)), less.use_a.eq(take), less.c.eq(bias),
@@ -175,20 +176,22 @@ class Hamming(wiring.Component):
             self.weights.data.eq(Cat(nibbles).replicate(parts)), self.weights.parts.eq(1 << group[:clog2(parts)]),
         ]
 
-        # Parameters: in the cycle after a beat is read its biases are kept, or written.
-        beat, beat_before = Signal(range(beats_per_group + 1)), Signal(range(max(beats_per_group, 2)))
+        # Parameters: in the cycle after a beat is read its biases are kept, or some of them written. A word of the bus holds few
+        # channels, or half of one, so writing reads a beat once for each of its words.
+        low, words_per_group = clog2(c.param_parts), beats_per_group * c.param_parts
+        beat, part = Signal(range(beats_per_group + 1)), Signal(range(words_per_group + 1))
         param_addr, write_back = Signal(len(self.params.addr)), Signal()
         m.d.comb += [
-            param_addr.eq(d.param_base + (group << clog2(beats_per_group))), self.params.addr.eq(param_addr + beat),
-            beat_before.eq(beat - 1), self.param_write.addr.eq(param_addr + beat_before),
+            param_addr.eq(d.param_base + (group << clog2(beats_per_group))),
+            self.params.addr.eq(param_addr + Mux(write_back, part >> low, beat)),
         ]
-        m.d.sync += self.param_write.en.eq(write_back)
-        for i in range(c.neuron_lanes):
-            beats = Signal(data.ArrayLayout(24, beats_per_group), name=f"beats{i}")
-            m.d.comb += [
-                beats.eq(Cat(biases[i::c.neuron_lanes])),
-                self.param_write.data.word_select(i, 32).eq(Cat(beats[beat_before], self.params.data.word_select(i, 32)[24:])),
-            ]
+        m.d.sync += [self.param_write.en.eq(write_back), self.param_write.addr.eq((param_addr << low) + part)]
+        part_before = Signal(range(max(words_per_group, 2)))
+        m.d.sync += part_before.eq(part)
+        kept = (self.params.data.word_select(i % c.neuron_lanes, 32)[24:] for i in range(lanes))
+        entries = Signal(lanes * 32)
+        m.d.comb += [entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))),
+                     self.param_write.data.eq(entries.word_select(part_before, c.axi_bits))]
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -278,14 +281,14 @@ class Hamming(wiring.Component):
                             m.d.sync += group_row.eq(slice_row + d.slice_words)
                         m.next = "WRITE"
             with m.State("WRITE"):  # the rest of a parameter stays, so that it is read again
-                with m.If(beat == beats_per_group):
-                    m.d.sync += [beat.eq(0), group.eq(group + 1)]
+                with m.If(part == words_per_group):
+                    m.d.sync += [part.eq(0), group.eq(group + 1)]
                     m.next = "BIAS"
                     with m.If(group == (d.width >> lane_shift) - 1):
                         m.next = "DONE"
                 with m.Elif(~self.waits.params):
                     m.d.comb += [self.params.en.eq(1), write_back.eq(1)]
-                    m.d.sync += beat.eq(beat + 1)
+                    m.d.sync += part.eq(part + 1)
             with m.State("DONE"):
                 m.d.comb += self.unit.done.eq(1)
                 m.next = "IDLE"
@@ -294,7 +297,7 @@ class Hamming(wiring.Component):
     @staticmethod
     def model(config: Config, d: Mapping[str, int], banks: Sequence[Sequence[int]],
               params: Sequence[int]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]:
-        """Twin: the weight rows written as (bank, row, data) and the parameter beats as (address, data), in order."""
+        """Twin: the weight rows written as (bank, row, data) and the parameters as (address, word of the bus), in order."""
         c, width, low = config, d["width"], d["mask_low"]
         words = -(-width // c.word)
 
@@ -314,7 +317,7 @@ class Hamming(wiring.Component):
             if not (i ^ j) & d["head_mask"]:
                 a = sum(x[i] & y[j] for x, y in zip(k, v, strict=True))
                 m[i][j] = a if d["dot"] else 2 * a - s[j]
-        rows, beats = [], []
+        rows, written = [], []
         for group in range(width // c.lanes):
             for i, slice_ in product(range(width), range(d["slices"])):
                 weights = [m[i][group * c.lanes + lane] << (not d["dot"]) for lane in range(c.lanes)]
@@ -330,5 +333,6 @@ class Hamming(wiring.Component):
                     old = data >> (32 * lane) & 0xFFFFFF
                     new = old - (0 if d["dot"] else sum(m[i][j] for i in range(width))) & 0xFFFFFF
                     data ^= (old ^ new) << (32 * lane)
-                beats.append((addr, data))
-        return rows, beats
+                written += [(addr * c.param_parts + i, data >> (c.axi_bits * i) & ((1 << c.axi_bits) - 1))
+                            for i in range(c.param_parts)]
+        return rows, written

@@ -83,14 +83,16 @@ class Lif(wiring.Component):
         m.d.sync += [late.eq(early) for early, late in pairwise(stages)]
         now = Signal(control)
         m.d.comb += now.eq(Mux(self.slow, stages[-1], stages[0]))
+        fresh = Signal(init=1)  # after a reset, which reaches no membrane
+        m.d.sync += fresh.eq(0)
         updates, clears, beats = [], [], near(m, self.beat, c.neuron_lanes, "beat")
         for b in range(c.beats):
             mine = now.en & (now.beat == b)
             updates.append(near(m, mine, c.neuron_lanes, f"update{b}"))
-            clears.append(near(m, mine & now.last | forget, c.neuron_lanes, f"clear{b}"))
+            clears.append(near(m, mine & now.last | forget | fresh, c.neuron_lanes, f"clear{b}"))
         for lane in range(c.neuron_lanes):
             at = lanes[lane]
-            membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}") for b in range(c.beats)]
+            membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}", reset_less=True) for b in range(c.beats)]
             v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}") for name in ("v", "h", "over"))
             after, kept = Signal(signed(c.x_bits), name=f"after{lane}"), Signal(signed(c.x_bits), name=f"kept{lane}")
             m.submodules[f"charge{lane}"] = charge = MuxAdder(c.x_bits, c.x_bits, c.x_bits, c.x_bits)
@@ -117,7 +119,7 @@ class Lif(wiring.Component):
         if c.levels_max == 1:
             m.d.sync += self.spikes[lane].eq(over >= 0)
             return
-        over1 = Signal.like(over, name=f"over1_{lane}")
+        over1 = Signal.like(over, name=f"over1_{lane}", reset_less=True)
         coarse = Signal(self.spike_bits + 3, name=f"coarse{lane}")  # steps, four times as many, and what is less
         more, most = Signal(self.spike_bits, name=f"more{lane}"), Signal(name=f"most{lane}")
         m.d.sync += over1.eq(over)
@@ -143,7 +145,7 @@ class Lif(wiring.Component):
         c = self.config
 
         def later(value: Value, name: str) -> Signal:
-            register = Signal.like(value, name=f"{name}_{lane}")
+            register = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
             m.d.sync += register.eq(value)
             return register
 

@@ -23,7 +23,7 @@ class Load:
 
     descriptor: dict[str, int]
     rows: list[tuple[int, int, int, int]]  #: every, bank, row, data
-    params: list[tuple[int, int]]  #: address, data
+    params: list[tuple[int, int]]  #: address, data, as they are written: by words of the bus
     late: list[tuple[int, int, int, int]]  #: rows that come after its start, for later ones
 
 
@@ -39,7 +39,7 @@ class Loader(wiring.Component):
     LINEAR or HAMMING descriptor, its ``count`` weight rows for later ones come before all else. An illegal descriptor is
     reported when those before it have been executed and recorded. It stops after END.
     Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
-    a parameter beat reaches its memory 2 cycles after its last beat, a weight row later, see `WeightBanks`.
+    parameters reach their memory 2 cycles after they come, a weight row later, see `WeightBanks`.
 
     Ports
     -----
@@ -79,7 +79,7 @@ class Loader(wiring.Component):
 
         # The descriptor arrives beat by beat; its sum is made in two stages, or half a word at a time.
         fetching, comes = Signal(), Signal()
-        words = [Signal(32, name=f"word{i}") for i in range(WORDS)]
+        words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(WORDS)]
         m.d.comb += [d[f.name].eq(words[f.word][f.lsb:f.lsb + f.bits]) for f in FIELDS.values()]
         m.d.comb += comes.eq(fetching & self.data.valid)
         arriving = self.data.payload.data
@@ -119,24 +119,23 @@ class Loader(wiring.Component):
                     m.d.comb += in_limits.eq(Cat(checks).all())
         m.d.sync += legal.eq((total == 0) & (d.magic == MAGIC) & in_limits)
 
-        # Both images go through one gearbox.
-        wide_bits, short_bits = max(c.row_bits, c.param_beat_bits), min(c.row_bits, c.param_beat_bits)
-        m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
+        # Weights are collected to rows; parameters are written as they come.
+        m.submodules.widen = widen = Widen(c.axi_bits, c.row_bits)
         loading, params = Signal(), Signal()  # an image is on its way; it is the parameters'
         late, every = Signal(), Signal()  # it is for later descriptors; its rows go to each bank
-        left = Signal(20)  # rows or beats of the image that are not written
-        bank, row = Signal.like(self.weight_write.bank), Signal.like(self.weight_write.row)
+        left = Signal(16 + clog2(max(c.param_parts, 16)))  # rows of the image, or words of the bus, that are not written
+        bank, row = Signal.like(self.weight_write.bank), Signal(max(len(self.weight_write.row), len(self.param_write.addr)))
         item_here, stuck = Signal(), Signal()
         m.d.comb += [
-            widen.short.eq(params ^ (c.param_beat_bits > c.row_bits)), widen.narrow.payload.eq(self.data.payload.data),
-            widen.narrow.valid.eq(self.data.valid & loading), widen.wide.ready.eq(~stuck),
-            item_here.eq(widen.wide.valid & ~stuck), self.data.ready.eq(fetching | (loading & widen.narrow.ready)),
+            widen.narrow.payload.eq(self.data.payload.data), widen.narrow.valid.eq(self.data.valid & loading & ~params),
+            widen.wide.ready.eq(~stuck), item_here.eq(Mux(params, self.data.valid & loading, widen.wide.valid) & ~stuck),
+            self.data.ready.eq(fetching | (loading & Mux(params, ~stuck, widen.narrow.ready))),
         ]
         writes = [
             self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
             self.weight_write.every.eq(every), self.weight_write.parts.eq(~0),
-            self.weight_write.data.eq(widen.wide.payload[:c.row_bits]), self.param_write.en.eq(item_here & params),
-            self.param_write.addr.eq(row), self.param_write.data.eq(widen.wide.payload[:c.param_beat_bits]),
+            self.weight_write.data.eq(widen.wide.payload), self.param_write.en.eq(item_here & params),
+            self.param_write.addr.eq(row), self.param_write.data.eq(self.data.payload.data),
         ]
         if c.lean:  # nobody else writes meanwhile
             m.d.comb += writes
@@ -208,9 +207,9 @@ class Loader(wiring.Component):
                         m.next = "OFFER"
             with m.State("PARAMS"):
                 m.d.sync += [
-                    params.eq(1), left.eq(d.param_beats), row.eq(d.param_base),
+                    params.eq(1), left.eq(d.param_beats << clog2(c.param_parts)), row.eq(d.param_base << clog2(c.param_parts)),
                     self.jobs.payload.addr.eq(self.segment + d.param_addr), self.jobs.valid.eq(d.param_beats != 0),
-                    self.jobs.payload.beats.eq(d.param_beats << clog2(c.param_beat_bits // c.axi_bits)),
+                    self.jobs.payload.beats.eq(d.param_beats << clog2(c.param_parts)),
                 ]
                 m.next = "LOAD"
             with m.State("OFFER"):
@@ -244,10 +243,10 @@ class Loader(wiring.Component):
             except DescriptorError:
                 return loads, False
             rows = image(d["weight_addr"], d["weight_rows"], c.row_bits)
-            params = image(d["param_addr"], d["param_beats"], c.param_beat_bits)
+            params = image(d["param_addr"], d["param_beats"] * c.param_parts, c.axi_bits)
             late = image(d["offset"], d["count"] if d["opcode"] in (Opcode.LINEAR, Opcode.HAMMING) else 0, c.row_bits)
             apart = 1 if d["lanewise"] else c.issue
             loads.append(Load(d, [(d["lanewise"], i % c.issue, d["weight_base"] + i // apart, row) for i, row in enumerate(rows)],
-                              [(d["param_base"] + i, beat) for i, beat in enumerate(params)],
+                              [(d["param_base"] * c.param_parts + i, word) for i, word in enumerate(params)],
                               [(0, i % c.issue, d["base"] + i // c.issue, row) for i, row in enumerate(late)]))
         return loads, True

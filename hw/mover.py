@@ -110,7 +110,8 @@ class Mover(wiring.Component):
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
         fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
         words = read_word(m, self.spike_read, addr)
-        here_bank, spikes, beat = Signal.like(bank), Signal(c.cores * c.word), Signal.like(self.u_read.data)
+        here_bank = Signal.like(bank)
+        spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
         coming_bank, free, queued = Signal.like(bank), Signal(), Const(0) if c.lean else ~d.space
         m.d.comb += [
             fetch.eq(storing & more & free & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -47,6 +47,11 @@ class Neuron(wiring.Component):
     u_read : MemoryRead, out
     u_write : MemoryWrite, out
     write : SpikeWrite, out
+    u_move : MemoryWrite, in
+        What somebody else writes into the residual memory, a cycle later: it goes through the last register of the values, which
+        can choose at no cost.
+    u_busy : Signal(), out
+        That register is in use: nothing must come from ``u_move`` in this cycle.
     done : Signal(), out
         One cycle, after the last write.
     moved : Signal(), out
@@ -68,7 +73,7 @@ class Neuron(wiring.Component):
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
             "params": Out(param_read(config)), "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
             "write": Out(SpikeWrite(config)), "done": Out(1), "moved": Out(1), "taken": Out(1), "starved": Out(1),
-            "saturations": Out(range(config.neuron_lanes + 1)),
+            "saturations": Out(range(config.neuron_lanes + 1)), "u_move": In(u_write(config)), "u_busy": Out(1),
         })
         self.lif = Lif(config)
         #: cycles from the decision to take the last beat until ``done``
@@ -103,7 +108,8 @@ class Neuron(wiring.Component):
             self.u_read.en.eq(Mux(d.partial, stages[1].valid, stages[4].valid & d.residual)),
         ]
         say = {
-            "integrate": d.integrate, "partial": d.partial, "residual": d.residual, "limited": d.residual | d.u_write,
+            "integrate": d.integrate, "partial": d.partial, "residual": d.residual, "mine": stages[6].valid,
+            "limited": stages[6].valid & (d.residual | d.u_write),
             "alone": ~d.integrate | stages[2].first, "new": stages[2].valid & ~stages[2].second,
         }
         copies = {name: near(m, value, c.neuron_lanes, name) for name, value in say.items()}
@@ -117,12 +123,13 @@ class Neuron(wiring.Component):
         m.d.sync += self.saturations.eq(sum(eighths))
 
         # Stage 8: residual values; of logits first the lower halves, then the upper ones.
-        u_addr, apart = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))
-        m.d.sync += [apart.eq(d.u_dst - d.u_src), u_addr.eq(stages[7].u + apart)]
-        m.d.comb += [
-            self.u_write.en.eq(stages[8].valid & stages[8].write & Mux(d.integrate, stages[8].last, d.u_write)),
-            self.u_write.addr.eq(u_addr), self.u_write.data.eq(Cat(Cat(x, x[-1].replicate(16))[:16] for x in lif.x)),
+        apart, writes = Signal(clog2(c.u_beats)), Signal()
+        m.d.comb += [writes.eq(stages[7].write & Mux(d.integrate, stages[7].last, d.u_write)), self.u_busy.eq(stages[7].valid)]
+        m.d.sync += [
+            apart.eq(d.u_dst - d.u_src), self.u_write.en.eq(Mux(stages[7].valid, writes, self.u_move.en)),
+            self.u_write.addr.eq(Mux(stages[7].valid, stages[7].u + apart, self.u_move.addr)),
         ]
+        m.d.comb += self.u_write.data.eq(Cat(Cat(x, x[-1].replicate(16))[:16] for x in lif.x))
         self._write(m, stages[last_stage])
 
         final = Signal(self.latency)
@@ -137,12 +144,12 @@ class Neuron(wiring.Component):
         """
         c = self.config
 
-        def register(name: str, bits: int) -> Signal:
-            return Signal(signed(bits), name=f"{name}_{lane}")
+        def register(name: str, bits: int, of: Callable[[int], Shape] = signed) -> Signal:
+            return Signal(of(bits), name=f"{name}_{lane}", reset_less=True)
 
         # 2 -> 3: what the memories say; they are slow. Logits are not shifted but for their upper halves.
         param = Signal(parameter_layout(), name=f"param_{lane}")
-        bias3, shift3, shift4 = register("bias3", c.acc_bits), Signal(5, name=f"shift3_{lane}"), Signal(5, name=f"shift4_{lane}")
+        bias3, shift3, shift4 = register("bias3", c.acc_bits), register("shift3", 5, unsigned), register("shift4", 5, unsigned)
         m.d.comb += param.eq(self.params.data.word_select(lane, 32))
         u = self.u_read.data.word_select(lane, 16)[:c.u_bits].as_signed()
         m.d.sync += [bias3.eq(Mux(at.partial, u, param.bias)),
@@ -158,21 +165,29 @@ class Neuron(wiring.Component):
 
         # 4 -> 5 -> 6: shift by multiples of eight, then of two; the rest comes with the adder.
         coarse5, fine6, u6 = register("coarse5", c.x_bits + 7), register("fine6", c.x_bits + 1), register("u6", c.u_bits)
-        shift5, shift6 = Signal(3, name=f"shift5_{lane}"), Signal(name=f"shift6_{lane}")
+        shift5, shift6 = register("shift5", 3, unsigned), register("shift6", 1, unsigned)
         m.d.sync += [
             coarse5.eq(Cat(Const(0, 8), sums[0]).as_signed() >> (shift4[3:] << 3)), shift5.eq(shift4[:3]),
             fine6.eq(coarse5 >> (shift5[1:] << 1)), shift6.eq(shift5[0]), u6.eq(Mux(at.residual, u, 0)),
         ]
 
         # 6 -> 7 -> 8: residual sum, then saturated to U's grid.
-        total7 = register("total7", c.x_bits + 1)
+        total7, total8 = register("total7", c.x_bits + 1), register("total8", c.x_bits)
         m.submodules[f"residual{lane}"] = add = MuxAdder(c.x_bits + 1, c.x_bits, c.u_bits, c.x_bits)
         m.d.comb += [add.a.eq(fine6 >> 1), add.c.eq(fine6), add.use_a.eq(shift6), add.b.eq(u6)]
         over = Signal(name=f"over_{lane}")
         high = total7[c.u_bits - 1:]
-        m.d.comb += over.eq(at.limited & (high != total7[-1].replicate(len(high))))
-        limit = Cat((~total7[-1]).replicate(c.u_bits - 1), total7[-1]).as_signed()
-        m.d.sync += [total7.eq(add.sum), x8.eq(Mux(over, limit, total7))]
+        m.d.comb += [over.eq(at.limited & (high != total7[-1].replicate(len(high)))), x8.eq(total8)]
+        # What is above the grid is all ones but the sign, what is below it all zeros, which is the registers' reset.
+        below = c.u_bits - 1
+        moved, sign = self.u_move.data.word_select(lane, 16), total7[-1]
+        low = Mux(at.mine, total7[:below] | (over & ~sign).replicate(below), moved[:below])
+        m.d.sync += [
+            total7.eq(add.sum),
+            total8.eq(Cat(low, Mux(at.mine, Mux(over, sign.replicate(len(high)), high), moved[below:]))),
+        ]
+        with m.If(over & sign):
+            m.d.sync += total8[:below].eq(0)
         return over
 
     def _write(self, m: Module, place: data.View) -> None:

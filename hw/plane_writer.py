@@ -44,7 +44,7 @@ class PlaneWriter(wiring.Component):
         m = Module()
         c, d = self.config, self.descriptor
         left, part = Signal(range(self.planes + 1)), Signal.like(self.part)
-        planes = [Signal(c.neuron_lanes, name=f"plane{i}") for i in range(self.planes)]
+        planes = [Signal(c.neuron_lanes, name=f"plane{i}", reset_less=True) for i in range(self.planes)]
         m.d.comb += self.data.eq(planes[0].replicate(c.word // c.neuron_lanes))
         with m.If(left != 0):
             m.d.comb += self.mask.eq(part)

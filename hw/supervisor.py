@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,11 @@ class Supervisor(wiring.Component):
     A run ends with its program, an error or an abort. Then everything is held in reset (``flush``) except the DMA
     engines, which answer what the bus still owes (``stop``) until ``drained``. A start that comes meanwhile waits
     (``busy``, and the watchdog counts); an abort forgets it. If memory never answers, an abort while draining with no start
-    waiting resets the engines (``kill``).
-    ``go`` comes in the cycle after ``start`` where nothing is to be drained.
+    waiting resets the engines (``kill``), after which they are drained.
+
+    ``flush`` has as many cycles as registers that it passes on its way to thousands of others (`hw.near`) do not matter: it is
+    high for at least `HOLD` cycles, in which pipelines of data empty that are not reset, and ``go`` comes `START` cycles after
+    ``start``, where nothing is to be drained, when all of them know that it is over.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ class Supervisor(wiring.Component):
     drained : Signal(), in
         The DMA engines are idle.
     go : Signal(), out
-        Pulses at the beginning of a run.
+        Pulses at the beginning of a run, two cycles after ``flush`` goes down.
     busy, flush, stop, kill : Signal(), out
     well, error : Signal(), out
         Pulses in the last cycle of a run, so that the registers never show a run that is neither busy nor over.
@@ -47,11 +50,13 @@ class Supervisor(wiring.Component):
         With ``error``.
     """
 
+    HOLD, START = 12, 4
+
     def __init__(self, watchdog_bits: int = 32) -> None:
         super().__init__({
             "start": In(1), "abort": In(1), "watchdog": In(watchdog_bits), "progress": In(1), "finished": In(1), "illegal": In(1),
             "read_error": In(1), "write_error": In(1), "loader_layer": In(16), "layer": In(16), "loader_reads": In(1),
-            "drained": In(1), "go": Out(1), "busy": Out(1), "flush": Out(1), "stop": Out(1), "kill": Out(1),
+            "drained": In(1), "go": Out(1), "busy": Out(1), "flush": Out(1, init=1), "stop": Out(1), "kill": Out(1),
             "well": Out(1), "error": Out(1), "code": Out(ErrorCode), "error_layer": Out(16),
         })
 
@@ -67,19 +72,23 @@ class Supervisor(wiring.Component):
             in_loader.eq(self.illegal | (self.read_error & self.loader_reads)),
             self.error_layer.eq(Mux(in_loader, self.loader_layer, self.layer)),
         ]
-        m.d.sync += [self.go.eq(0), self.kill.eq(0)]
+        resetting, begin, beginning, held = Signal(), Signal(), Signal(self.START - 1), Signal(range(self.HOLD))
+        m.d.sync += [
+            self.flush.eq(resetting), self.kill.eq(0), Cat(beginning, self.go).eq(Cat(begin, beginning)),
+            held.eq(Mux(resetting, held + (held != self.HOLD - 1), 0)),
+        ]
 
         def fail(code: ErrorCode) -> None:
             m.d.comb += [self.error.eq(1), self.code.eq(code)]
 
-        m.d.comb += self.flush.eq(1)
+        m.d.comb += resetting.eq(1)
         with m.FSM():
             with m.State("REST"):
                 with m.If(self.start):
-                    m.d.sync += self.go.eq(1)
+                    m.d.comb += begin.eq(1)
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += [self.flush.eq(0), self.busy.eq(1)]
+                m.d.comb += [resetting.eq(0), self.busy.eq(1)]
                 with m.If(self.abort):
                     m.next = "DRAIN"
                 with m.Elif(self.read_error):
@@ -103,14 +112,13 @@ class Supervisor(wiring.Component):
                     m.d.sync += pending.eq(0)
                 with m.Elif(self.abort):
                     m.d.sync += self.kill.eq(1)
-                    m.next = "REST"
                 with m.Elif(pending & expired):
                     m.d.sync += pending.eq(0)
                     fail(ErrorCode.WATCHDOG)
-                with m.Elif(self.drained):
+                with m.Elif(self.drained & (held == self.HOLD - 1)):
                     m.d.sync += pending.eq(0)
                     m.next = "REST"
                     with m.If(pending | self.start):
-                        m.d.sync += self.go.eq(1)
+                        m.d.comb += begin.eq(1)
                         m.next = "RUN"
         return m

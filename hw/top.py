@@ -14,6 +14,7 @@ from hw.axi import Axi, AxiLite
 from hw.control import Control
 from hw.hamming import Hamming
 from hw.linear import Linear
+from hw.near import near
 from hw.parameters import Parameters
 from hw.scratchpad import Scratchpad
 
@@ -45,8 +46,8 @@ class Accelerator(wiring.Component):
         c = self.config
         m.submodules.control = control = Control(c)
         linear, hamming = Linear(c), Hamming(c)
-        m.submodules.linear = ResetInserter(control.flush)(linear)
-        m.submodules.hamming = ResetInserter(control.flush)(hamming)
+        m.submodules.linear = linear
+        m.submodules.hamming = ResetInserter(near(m, control.flush, 1, "flush_hamming")[0])(hamming)
         m.submodules.scratchpad = scratchpad = Scratchpad(c)
         m.submodules.params = params = Parameters(c)
 
@@ -58,7 +59,8 @@ class Accelerator(wiring.Component):
         connect(m, control.linear, linear.unit)
         connect(m, control.hamming, hamming.unit)
         m.d.comb += [
-            self.irq.eq(control.irq), control.counts.eq(linear.counts), control.saturations.eq(linear.saturations),
+            linear.flush.eq(control.flush), self.irq.eq(control.irq), control.counts.eq(linear.counts),
+            control.saturations.eq(linear.saturations),
         ]
 
         def share(port: PureInterface, users: Sequence[tuple[Value, PureInterface]]) -> None:
@@ -74,7 +76,8 @@ class Accelerator(wiring.Component):
 
         share(scratchpad.read, [(x.en, x) for x in (linear.read, control.spike_read, hamming.read)])
         share(scratchpad.u_read, [(x.en, x) for x in (linear.u_read, control.u_read)])
-        share(scratchpad.u_write, [(x.en, x) for x in (linear.u_write, control.u_write)])
+        connect(m, linear.u_write, scratchpad.u_write)
+        connect(m, control.u_write, linear.u_move)
         share(params.read, [(x.en, x) for x in (linear.params, hamming.params)])
         share(params.write, [(x.en, x) for x in (hamming.param_write, control.param_write)])
         share(linear.weights, [(x.en, x) for x in (hamming.weights, control.weight_write)])
@@ -86,7 +89,7 @@ class Accelerator(wiring.Component):
                 m.d.comb += getattr(scratchpad.write, name)[i].eq(Mux(writing[i], ours, theirs))
         m.d.comb += [
             control.waits.spike_read.eq(linear.read.en), control.waits.spike_write.eq(writing),
-            control.waits.u_read.eq(linear.u_read.en), control.waits.u_write.eq(linear.u_write.en),
+            control.waits.u_read.eq(linear.u_read.en), control.waits.u_write.eq(linear.u_busy),
             control.write_waits.eq(hamming.weights.en | hamming.param_write.en),
             hamming.waits.read.eq(linear.read.en | control.spike_read.en), hamming.waits.params.eq(linear.params.en),
         ]

@@ -281,7 +281,7 @@ class Walker(wiring.Component):
         rows = clog2(c.rows_per_word)
         base_row = Signal(row_bits)
         m.d.sync += base_row.eq(d.weight_base + Mux(d.lanewise, tag1.row, (tag1.row << rows)[:row_bits]))
-        fetched_words = Signal.like(self.read.data)
+        fetched_words = Signal.like(self.read.data, reset_less=True)
         for i, words in enumerate(fetched_words):
             m.d.sync += words.eq(self.read.data[i])
             with m.If(~tag2.inside[i]):

@@ -62,11 +62,12 @@ class WeightBanks(wiring.Component):
                     read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]), user.data[slot].eq(read.data),
                 ]
             return m
-        next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data)
+        next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
         m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data)]
         for slot in range(c.issue):
             comes = Signal(name=f"comes{slot}")
-            row, word = Signal.like(self.write.row, name=f"row{slot}"), Signal.like(self.write.data, name=f"word{slot}")
+            row = Signal.like(self.write.row, name=f"row{slot}")
+            word = Signal.like(self.write.data, name=f"word{slot}", reset_less=True)
             m.d.sync += comes.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
             with m.If(comes):
                 m.d.sync += [row.eq(next_row), word.eq(next_word)]

@@ -174,7 +174,7 @@ def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:
     blocks = -(-d["bank_tokens"] // loads)
     load = words * words * blocks * (2 + 2 * loads)
     count = blocks * (width + 1) * words * groups_per_word
-    write = groups * (4 + width * (d["slices"] + 2) + 2 * config.beats)
+    write = groups * (4 + width * (d["slices"] + 2) + config.beats * (1 + config.param_parts))
     return 1 + load + count + 4 + write + 1
 
 

@@ -173,6 +173,11 @@ class Config:
         return self.neuron_lanes * 32
 
     @property
+    def param_parts(self) -> int:
+        """Words of the bus in a parameter beat."""
+        return self.param_beat_bits // self.axi_bits
+
+    @property
     def peak_sop(self) -> int:
         """Synaptic operations per cycle at full speed."""
         return self.cores * self.lanes * self.issue

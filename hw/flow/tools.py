@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-#: Selects the registers that `hw.near` makes.
-NEAR = r"w:*_near* %ci1 t:$dff t:$dffe %u %i"
+#: Selects the registers that `hw.near` makes: a register that is wired to a block's port has its name one step further.
+NEAR = r"w:*_near* %ci2 t:$dff t:$dffe %u %i"
 #: A program that runs its arguments as passes of yosys.
 PASSES = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
 

@@ -216,12 +216,12 @@ class Job:
     def check(self, ctx: Any) -> None:
         """Memories and statistics are as they must be."""
         b, c = self.bench, self.bench.config
-        row_bytes, param_bytes = c.row_bits // 8, c.param_beat_bits // 8
+        row_bytes, param_bytes = c.row_bits // 8, c.axi_bytes
         expected = {(n % c.issue, self.base + n // c.issue): int.from_bytes(
             self.weight_image[n * row_bytes:(n + 1) * row_bytes], "little") for n in range(self.rows)}
         assert b.weights == expected
-        assert b.params == {self.param_base + n: int.from_bytes(
-            self.param_image[n * param_bytes:(n + 1) * param_bytes], "little") for n in range(self.params)}
+        assert b.params == {self.param_base * c.param_parts + n: int.from_bytes(
+            self.param_image[n * param_bytes:(n + 1) * param_bytes], "little") for n in range(self.params * c.param_parts)}
         assert b.memory.get(SEGMENTS[2] + 0x80, len(self.spikes)) == self.spikes
         assert b.memory.get(SEGMENTS[2] + 0x8000, len(self.residual)) == self.residual
         assert {b.names[i] for i in b.loaded_during} <= {"hamming"}  # for the LINEAR behind; the last one does not prefetch

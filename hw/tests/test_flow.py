@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import SMALL
+from hw.core import Core
 from hw.flow import pnr
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES
-from hw.flow.tools import ToolError
+from hw.flow.tools import NEAR, ToolError, yosys
 from hw.near import near
+from hw.verilog import flat_ports
 
 ROOT = Path(__file__).parents[2]
 ECP5 = DEVICES["lfe5u-25f"]
 
 #: What synthesis for ECP5 may make of `small`, and no multiplier: tables (LUT4 + 2 CCU2C + 4 TRELLIS_DPR16X4) and DP16KD.
-TABLES, MEMORIES = 15_400, 84
+TABLES, MEMORIES = 15_150, 85
 
 
 def cell(kind: str, out: int, *inputs: int, src: str = "") -> dict:
@@ -75,6 +79,16 @@ def test_copies_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(pnr, "Accelerator", Copies)
     report = pnr.place_and_route(SMALL, ECP5, tmp_path, megahertz=100, seed=1, route=False)
     assert report["synthesis"]["cells"]["TRELLIS_FF"] == 3 * 2 + 3
+
+
+def test_all_copies_are_found(tmp_path: Path) -> None:
+    """Also those that are wired to a block's port and bear its name."""
+    dut = Core(SMALL)
+    text, _ = rtlil.convert_fragment(Fragment.get(dut, ECP5), flat_ports(dut), "top", emit_src=False)
+    (tmp_path / "design.il").write_text(text)
+    yosys(["read_rtlil design.il", "proc", f"tee -q -o found.txt select -list {NEAR}"], tmp_path)
+    copies = set(re.findall(r"wire .*_near\d+$", text, re.MULTILINE))
+    assert len(copies) == len((tmp_path / "found.txt").read_text().split()) > 4
 
 
 def test_tables_of_six_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,22 @@ async def pulse(ctx, signal) -> None:
     ctx.set(signal, 0)
 
 
+async def begins(ctx, dut) -> None:
+    """In the cycle after ``start``, or after draining: a run begins, and everybody knows before ``go`` comes, once."""
+    assert ctx.get(dut.busy) and not ctx.get(dut.stop)
+    seen = []
+    for _ in range(6):
+        seen.append((ctx.get(dut.flush), ctx.get(dut.go)))
+        await ctx.tick()
+    assert seen == [(1, 0), (0, 0), (0, 0), (0, 1), (0, 0), (0, 0)] and Supervisor.START == 4
+
+
+@pytest.mark.parametrize("drains", [0, 5, 40])
 @pytest.mark.parametrize("cause,code,layer", [
     ("illegal", ErrorCode.DESCRIPTOR, 8), ("read_error", ErrorCode.READ, 7), ("write_error", ErrorCode.WRITE, 7),
 ])
-def test_errors(cause: str, code: ErrorCode, layer: int) -> None:
-    """An error ends the run in its own cycle; the bus drains; a start waits for that."""
+def test_errors(cause: str, code: ErrorCode, layer: int, drains: int) -> None:
+    """An error ends the run in its own cycle; the bus drains; a start waits for that, and for the reset."""
     dut = Supervisor()
 
     async def test(ctx):
@@ -28,19 +39,21 @@ def test_errors(cause: str, code: ErrorCode, layer: int) -> None:
         ctx.set(dut.loader_layer, 8)
         assert ctx.get(dut.flush) and not ctx.get(dut.busy)
         await pulse(ctx, dut.start)
-        assert ctx.get(dut.go) and ctx.get(dut.busy) and not ctx.get(dut.flush)
-        await ctx.tick().repeat(5)
-        assert not ctx.get(dut.go)
+        await begins(ctx, dut)
         ctx.set(getattr(dut, cause), 1)
         assert ctx.get(dut.error) and ctx.get(dut.code) == code and ctx.get(dut.error_layer) == layer
         await ctx.tick()  # errors while draining are nobody's
-        assert not ctx.get(dut.error) and not ctx.get(dut.busy) and ctx.get(dut.stop) and ctx.get(dut.flush)
+        assert not ctx.get(dut.error) and not ctx.get(dut.busy) and ctx.get(dut.stop)
         ctx.set(getattr(dut, cause), 0)
         await pulse(ctx, dut.start)
-        await ctx.tick().repeat(5)
-        assert ctx.get(dut.busy) and ctx.get(dut.flush) and not ctx.get(dut.go)
-        await pulse(ctx, dut.drained)
-        assert ctx.get(dut.go) and not ctx.get(dut.flush) and not ctx.get(dut.stop)
+        flushed = 0
+        while ctx.get(dut.stop):
+            ctx.set(dut.drained, flushed >= drains)
+            assert ctx.get(dut.busy) and ctx.get(dut.flush) and not ctx.get(dut.go)
+            flushed += 1
+            await ctx.tick()
+        assert max(drains, Supervisor.HOLD - 1) <= flushed <= max(drains, Supervisor.HOLD) + 1
+        await begins(ctx, dut)
         await pulse(ctx, dut.finished)
         assert not ctx.get(dut.busy)
 
@@ -81,10 +94,14 @@ def test_watchdog(limit: int) -> None:
             assert not ctx.get(dut.busy) and ctx.get(dut.stop) and not ctx.get(dut.kill)
         await pulse(ctx, dut.abort)
         assert ctx.get(dut.kill)
+        ctx.set(dut.drained, 1)
         await ctx.tick()
-        assert not ctx.get(dut.kill) and not ctx.get(dut.stop) and ctx.get(dut.flush)
+        assert not ctx.get(dut.kill)
+        await ctx.tick().repeat(Supervisor.HOLD)
+        assert not ctx.get(dut.stop) and ctx.get(dut.flush)
+        ctx.set(dut.progress, 1)
         await pulse(ctx, dut.start)
-        assert ctx.get(dut.go)
+        await begins(ctx, dut)
 
     simulate(dut, test)
 
@@ -99,8 +116,9 @@ def test_abort_of_a_waiting_start() -> None:
             await ctx.tick()
             await pulse(ctx, dut.abort)
             assert not ctx.get(dut.busy) and ctx.get(dut.stop) and not ctx.get(dut.kill)
-        await pulse(ctx, dut.drained)
+        ctx.set(dut.drained, 1)
+        await ctx.tick().repeat(Supervisor.HOLD)
         await pulse(ctx, dut.start)
-        assert ctx.get(dut.go) and not ctx.get(dut.stop)
+        await begins(ctx, dut)
 
     simulate(dut, test)

@@ -1,4 +1,4 @@
-"""`hw.gearbox.Widen` and `hw.gearbox.Narrow` against their twins, with the widths of loader and mover."""
+"""`hw.gearbox.Widen` and `hw.gearbox.Narrow` against their twins, with the widths of the mover."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def widen(dut: Any) -> None:
     await bench.reset()
     for number in range(count):
         short = bool(random.getrandbits(1))
-        bits = (min if short else max)(c.row_bits, c.param_beat_bits)
+        bits = (min if short else max)(c.word, c.u_beat_bits)
         items = [random.getrandbits(c.axi_bits) for _ in range(random.randint(1, 20) * bits // c.axi_bits)]
         expected = Widen.model(items, c.axi_bits, bits)
         found = await _run(bench, dut, "widen", ("narrow", "wide"), short, items, len(expected))

@@ -48,7 +48,7 @@ async def whole_descriptors(dut: Any) -> None:
     rng = np.random.default_rng(seed)
     random.seed(seed)
     spikes = SpikeBanks(dut, config)
-    params = Memory(dut, [], config.param_beat_bits, read="params", write="param_write")
+    params = Memory(dut, [], config.param_beat_bits, read="params", write="param_write", part_bits=config.axi_bits)
     rows = Rows(dut, config)
     start, descriptor = Wire(dut, "unit_start"), Wire(dut, "unit_descriptor")
     waits = Waits(dut, hamming_waits(), {"read": "read_en", "params": "params_en"}, {"read": spikes, "params": params}, 0.0)
@@ -77,7 +77,8 @@ async def whole_descriptors(dut: Any) -> None:
             blocks = -(-d["bank_tokens"] // (config.ham_tokens // config.cores))
             per_block = 2 * config.ham_tokens // config.cores + 2
             most = (words * blocks * (words * (per_block + groups) + d["width"] * groups)
-                    + groups * (d["width"] * (d["slices"] + 2) + 2 * config.ham_lanes // config.neuron_lanes + 4) + 6)
+                    + groups * (d["width"] * (d["slices"] + 2)
+                                + config.ham_lanes // config.neuron_lanes * (1 + config.param_parts) + 4) + 6)
             assert waits.rate or cycles <= most, f"{what}: {cycles} cycles, not {most}"
         for _ in range(random.randrange(1, 6)):
             await bench.tick()

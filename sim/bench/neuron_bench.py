@@ -57,6 +57,30 @@ class Residual(Memory):
             self.log.append((self.write[1].get(), self.write[2].get()))
 
 
+class Moves:
+    """The mover: writes into the residual memory what is there already, at the addresses ``free``, whenever it may."""
+
+    def __init__(self, dut: Any, memory: Memory, free: list[int], rate: float) -> None:
+        self.memory, self.free, self.rate = memory, free, rate
+        self.ports, self.busy = [Port(dut, f"u_move_{x}") for x in ("en", "addr", "data")], Port(dut, "u_busy")
+        self.next: tuple[int, int] | None = None
+        self.made: list[tuple[int, int]] = []
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        if self.next is None and self.free and random.random() < self.rate:
+            addr = random.choice(self.free)
+            self.next = addr, self.memory.words[addr]
+        for port, value in zip(self.ports, (1, *self.next) if self.next else (0, 0, 0), strict=True):
+            port.set(value)
+
+    def sample(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        if self.next and not self.busy.get():
+            self.made.append(self.next)
+            self.next = None
+
+
 def random_descriptor(c: Config) -> dict[str, int]:
     """Fields that the neuron unit reads."""
     d = dict.fromkeys(FIELDS, 0)
@@ -151,6 +175,9 @@ async def writes_of_random_descriptors(dut: Any) -> None:
             d["theta"] = wrap((acc << 8) >> (param >> 24 & 31), config.x_bits)
         u.words, u.log = [random.getrandbits(config.u_beat_bits) for _ in range(config.u_beats)], []
         expected = Neuron.model(config, d, results, params.words, u.words)
+        written = {addr for addr, _ in expected.u}
+        moves = Moves(dut, u, [x for x in range(config.u_beats) if x not in written], random.choice([0.0, 0.2, 1.0]))
+        bench.agents.append(moves)
         for source, items in zip(sources, results, strict=True):
             source.send(payload(config, x) for x in items)
         descriptor.value = pack(descriptor_layout(), d)
@@ -159,20 +186,23 @@ async def writes_of_random_descriptors(dut: Any) -> None:
         await bench.until(lambda: bool(done.value), 100_000, "done")
         cycles = bench.cycle - begin
         what = f"case {number} (seed {seed}): { {k: v for k, v in d.items() if v} }"
-        assert u.log == expected.u, f"{what}: residual {u.log[:3]} {expected.u[:3]}"
         for bank in range(config.cores):
             found, wanted = ([x for x in writes if x[0] == bank] for writes in (spikes.writes, expected.spikes))
             assert found == wanted, f"{what}: spikes of bank {bank}"
-        assert u.log == expected.u, f"{what}: residual"
+        log = [x for x in u.log if x[0] in written]
+        assert log == expected.u, f"{what}: residual {log[:3]} {expected.u[:3]}"
+        moves.rate = 0.0
         for _ in range(12):
             await bench.tick()
+        assert [x for x in u.log if x[0] not in written] == moves.made, f"{what}: what others write"
         counts = [b - a for a, b in zip(before, (x.total for x in (done, taken, saturations)), strict=True)]
         complete = sum(x.end for core in results for x in core)
         assert counts == [1, complete, expected.saturations], f"{what}: done, taken, saturations {counts}"
-        assert len(spikes.writes) == len(expected.spikes) and len(u.log) == len(expected.u), f"{what}: writes after done"
+        late = len(spikes.writes) - len(expected.spikes), len(u.log) - len(expected.u) - len(moves.made)
+        assert late == (0, 0), f"{what}: writes after done"
         fast = d["leak"] in (0, 8, 16) and not (d["soft"] and d["levels"] > 1) and (d["out_planes"] == 1 or not d["fire"])
-        if fast and rates == [1.0]:
+        if fast and rates == [1.0] and not config.lean:
             timed += 1
             limit = quickest(config, d, results[0]) + neuron.latency + 1
             assert cycles == limit, f"{what}: {cycles} cycles, not {limit}"
-    assert timed or count < 16
+    assert timed or count < 16 or config.lean

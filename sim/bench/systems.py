@@ -44,11 +44,11 @@ class Beside(wiring.Component):
 
 
 def gearboxes(config: Config) -> Beside:
-    """The gearboxes of loader and mover, with all their widths."""
+    """The gearboxes of the mover, with both their widths."""
     c = config
-    images, tensors = (c.row_bits, c.param_beat_bits), (c.word, c.u_beat_bits)
+    tensors = c.word, c.u_beat_bits
     return Beside({
-        "widen": Widen(c.axi_bits, max(images), min(images)), "narrow": Narrow(max(tensors), c.axi_bits, min(tensors)),
+        "widen": Widen(c.axi_bits, max(tensors), min(tensors)), "narrow": Narrow(max(tensors), c.axi_bits, min(tensors)),
     })
 
 

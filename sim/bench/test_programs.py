@@ -51,10 +51,12 @@ class Twins(GoldenDevice):
 
     def _hamming(self, d: dict[str, int]) -> None:
         c = self.config
-        rows, beats = Hamming.model(c, d, _numbers(self._banks, 1), _numbers(self._params[None], 32)[0])
+        rows, words = Hamming.model(c, d, _numbers(self._banks, 1), _numbers(self._params[None], 32)[0])
         super()._hamming(d)
-        weights, params = _numbers(self._weights, c.w_bits), _numbers(self._params[None], 32)[0]
-        assert all(weights[bank][row] == data for bank, row, data in rows) and all(params[at] == data for at, data in beats), d
+        weights, params = _numbers(self._weights, c.w_bits), self._params.tobytes()
+        size = c.axi_bytes
+        assert all(weights[bank][row] == data for bank, row, data in rows), d
+        assert all(params[at * size:(at + 1) * size] == data.to_bytes(size, "little") for at, data in words), d
         self.seen |= {name for name, value in d.items() if value}
 
 

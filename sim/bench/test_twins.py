@@ -38,11 +38,13 @@ def test_hamming(name: str) -> None:
     config, rng = CONFIGS[name], np.random.default_rng(seed())
     for _ in range(8):
         case = cases.hamming(rng, config)
-        rows, beats = Hamming.model(config, case.values, case.banks, case.params)
+        rows, words = Hamming.model(config, case.values, case.banks, case.params)
         assert {(bank, row): data for bank, row, data in rows} == case.weights_after, case.name
         assert len(rows) == len(case.weights_after), case.name
-        for addr, data in beats:
-            case.params[addr] = data
+        for addr, data in words:
+            beat, part = divmod(addr, config.param_parts)
+            low = part * config.axi_bits
+            case.params[beat] = case.params[beat] & ~(((1 << config.axi_bits) - 1) << low) | data << low
         assert case.params == case.params_after, case.name
 
 

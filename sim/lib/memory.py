@@ -15,11 +15,13 @@ class Memory:
     """A plain memory: read port, write port, or both (`hw.bus.MemoryRead`, `hw.bus.MemoryWrite`).
 
     A word that is written and read in the same cycle reads as before; addresses beyond the end read garbage, as they
-    may be fetched where the result is not used, and writing there fails.
+    may be fetched where the result is not used, and writing there fails. With ``part_bits``, so many bits of a word are
+    written at once.
     """
 
-    def __init__(self, dut: Any, words: list[int], bits: int, read: str | None = None, write: str | None = None) -> None:
-        self.words, self.width = words, bits
+    def __init__(self, dut: Any, words: list[int], bits: int, read: str | None = None, write: str | None = None,
+                 part_bits: int | None = None) -> None:
+        self.words, self.width, self.part = words, bits, part_bits or bits
         self.read = [Port(dut, f"{read}_{x}") for x in ("en", "addr", "data")] if read else None
         self.write = [Port(dut, f"{write}_{x}") for x in ("en", "addr", "data")] if write else None
         self.data = 0
@@ -36,9 +38,10 @@ class Memory:
             addr = self.read[1].get()
             self.data = self.words[addr] if addr < len(self.words) else random.getrandbits(self.width)
         if self.write and self.write[0].get():
-            addr = self.write[1].get()
+            addr, part = divmod(self.write[1].get(), self.width // self.part)
             assert addr < len(self.words), f"write to address {addr} of {len(self.words)}"
-            self.words[addr] = self.write[2].get()
+            kept = self.words[addr] & ~(((1 << self.part) - 1) << part * self.part)
+            self.words[addr] = kept | self.write[2].get() << part * self.part
             self.writes += 1
 
 

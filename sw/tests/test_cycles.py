@@ -235,4 +235,4 @@ def test_hamming():
     fields = {"width": 64, "bank_tokens": 32, "slices": 3}
     blocks = 32 * SMALL.cores // SMALL.ham_tokens
     count = blocks * 4 * (2 + 8) + blocks * (64 + 1) * 2 * 2
-    assert hamming_cycles(SMALL, fields) == count + 4 * (2 + 64 * 5 + 3 * 2) + 6
+    assert hamming_cycles(SMALL, fields) == count + 4 * (4 + 64 * 5 + 2 * (1 + 8)) + 6

@@ -11,8 +11,9 @@ from golden.integer.random_model import random_clip, random_model
 from golden.spec.config import SMALL
 from golden.spec.descriptor import BYTES
 from golden.spec.model import Encoding
-from golden.spec.registers import REGISTERS
+from golden.spec.registers import ABORT, REGISTERS, START
 from sim.device.build import build
+from sim.lib.runner import seed
 from sw import bundle as bundles
 from sw.compiler import compile_model
 from sw.cycles import Memory, predict
@@ -85,6 +86,19 @@ def test_bit_exact(library, encoding, sizes, stall, latency, seed):
             assert report.exact, report.text(f"seed {seed}, stall {stall}, latency {latency}")
             plain = driver.run(clip)
             assert np.array_equal(plain.logits, traced.logits) and 0 < plain.cycles < traced.cycles
+
+
+def test_nothing_is_left_of_an_aborted_run(driver, source, clip):
+    """Registers of data are not reset: whatever they hold when a run is aborted, the next one does not see it."""
+    assert works(driver, source, clip)
+    device, whole, rng = driver.device, driver.run(clip).cycles, np.random.default_rng(seed())
+    for _ in range(20):
+        device.write_register(REGISTERS["CONTROL"].address, START)
+        device.slice = int(rng.integers(1, whole))
+        assert not device.wait_interrupt(0)
+        device.write_register(REGISTERS["CONTROL"].address, ABORT)
+        assert device.read_register(REGISTERS["STATUS"].address) == 0
+        assert works(driver, source, clip)
 
 
 def test_figures_are_those_of_the_golden_device(driver, bundle, clip):

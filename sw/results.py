@@ -38,7 +38,8 @@ class LayerStatistics:
     queue: int = 0
     drain: int = 0
     wait: int = 0
-    sops: int = 0  #: synaptic operations: set input bits times the output channels each one feeds
+    sops: int = 0  #: synaptic operations: set input bits times the output channels each one feeds; of places that several
+    # tiles make (`sw.chains`) by the share of new ones, so that they are about right there
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Result:
     saturations : int
         Residual values that were clipped.
     sops : int
-        Synaptic operations of the whole clip.
+        Synaptic operations of the whole clip, see `LayerStatistics`.
     tensors : dict
         [T, H, W, C] by name, where traced.
     words : [descriptors, words] uint32

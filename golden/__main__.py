@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 
 import typer
 
+# before numpy is loaded; pictures are small matrices, threads only wait for each other, and longest where other work runs beside
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from golden.encoding import DataError
 from golden.spec.encoding import EncodingError
 from golden.spec.model import ModelError
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # pictures are small matrices: threads only wait for each other
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
 WEIGHTS = Path(__file__).parent / "weights"
 Checkpoint = Annotated[Path, typer.Argument(help="checkpoint (float or quantised) or integer model, .safetensors")]

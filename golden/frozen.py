@@ -1,8 +1,8 @@
 """Blocks that stay as they are while those behind them learn: what they make of augmented clips is computed once.
 
 The first blocks of a network with taken over weights (`golden.pretraining`) see the largest pictures and so take most of the
-time, and a few hundred clips teach them little. Their batch norms are given the statistics of the clips at hand; then each clip
-is seen ``draws`` times, augmented differently, and an epoch takes one of these.
+time, and a few hundred clips teach them little. Each clip is seen ``draws`` times, once as it is, then augmented differently,
+and an epoch takes one of these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from golden.data.augment import Box
@@ -27,7 +26,6 @@ from golden.models.network import Network, as_input
 from golden.spec.model import ModelError
 
 BATCH = 8  #: clips that pass through at a time
-SETTLE = 96  #: clips whose statistics batch norms take
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Made(Examples):
         return self.examples.sources
 
     def see(self, i: int, rng: np.random.Generator | None) -> Seen:
-        """One of the draws of clip ``i``; without a generator the first one."""
+        """One of the draws of clip ``i``; without a generator the first one, which is not augmented."""
         draw = 0 if rng is None else int(rng.integers(len(self.x)))
         box: Box = tuple(self.box[draw, i].tolist())  # type: ignore[assignment]
         return Seen(np.array(self.x[draw, i]), self.at[draw, i], bool(self.flipped[draw, i]), box)  # type: ignore[arg-type]
@@ -88,37 +86,20 @@ def frozen(net: Network, blocks: int) -> Iterator[nn.Sequential]:
 
 
 @torch.no_grad()
-def settle(net: Network, front: nn.Sequential, examples: Examples) -> None:
-    """Give the batch norms of ``front`` the statistics of clips that are not augmented."""
-    norms = [m for m in front.modules() if isinstance(m, _BatchNorm)]
-    usual = [m.momentum for m in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean of all
-    front.train()
-    chosen = np.random.default_rng(0).permutation(len(examples))[:SETTLE]
-    for part in np.array_split(chosen, -(-len(chosen) // BATCH)):
-        _through(net, front, np.stack([examples.see(int(i), None).x for i in part]))
-    front.eval()
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
-
-
-@torch.no_grad()
 def made(net: Network, front: nn.Sequential, examples: Examples, draws: int, seed: int, path: Path, digest: str) -> Made:
-    """What ``front`` makes of clips, ``draws`` times augmented, or once as they are if 0; kept at ``path`` for a ``digest``."""
+    """What ``front`` makes of clips as they are, and of ``draws - 1`` augmented forms; kept at ``path`` for a ``digest``."""
     note = path.with_suffix(".json")
     if not note.is_file() or json.loads(note.read_text()) != digest:
         front.eval()
-        rounds, count = max(draws, 1), len(examples)
+        count = len(examples)
         store: np.memmap | None = None
         aside: dict[str, list[Any]] = {"at": [], "flipped": [], "box": []}
-        for j in tqdm(range(0, rounds * count, BATCH), f"{path.stem}: frozen blocks", disable=None):
-            places = [divmod(k, count) for k in range(j, min(j + BATCH, rounds * count))]
-            seen = [examples.see(i, np.random.default_rng([seed, 2_000_000 + draw, i]) if draws else None) for draw, i in places]
+        for j in tqdm(range(0, draws * count, BATCH), f"{path.stem}: frozen blocks", disable=None):
+            places = [divmod(k, count) for k in range(j, min(j + BATCH, draws * count))]
+            seen = [examples.see(i, np.random.default_rng([seed, 2_000_000 + draw, i]) if draw else None) for draw, i in places]
             u = _through(net, front, np.stack([x.x for x in seen])).permute(1, 0, 3, 4, 2)  # [B, T, H, W, C]
             if store is None:
-                shape = (rounds * count, *u.shape[1:])
+                shape = (draws * count, *u.shape[1:])
                 store = np.lib.format.open_memmap(path.with_suffix(".part"), "w+", np.float16, shape)
             store[j : j + len(u)] = u.half().cpu().numpy()
             for x in seen:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from golden.distillation import teacher
-from golden.models.blocks import Separable
+from golden.models.attention import Branch
+from golden.models.blocks import MLP, Down, Separable
 from golden.models.network import Network
 from golden.spec.model import ModelError
 
@@ -56,6 +57,33 @@ def take_over(net: Network) -> None:
         mine.pw2.bn.weight.copy_(its._bn2.weight * units / stream.step)
         mine.pw2.bn.bias.copy_((its._bn2.bias - (stream.low if mine.u is None else 0)) * units / stream.step)
         before, step = stream, stream.step
+
+
+@torch.no_grad()
+def pass_on(net: Network, u: Tensor) -> None:
+    """Let what follows the taken over blocks begin with nothing: one synapse passes spikes on, residual branches add nothing.
+
+    Parameters
+    ----------
+    net : Network
+        Float, with global blocks.
+    u : Tensor
+        What the blocks make of some clips, [T, B, C, H, W]: batch norm takes its statistics from it.
+    """
+    (down,) = (part for part in net.modules() if isinstance(part, Down))
+    layer: Any = down.layer
+    nn.init.dirac_(layer.conv.weight)
+    spikes = layer.conv(down.s(u).flatten(0, 1))
+    mean, var = spikes.mean(dim=(0, 2, 3)), spikes.var(dim=(0, 2, 3))
+    norm = layer.bn
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(var)
+    norm.weight.copy_(_units(net) * torch.sqrt(var + norm.eps))
+    norm.bias.copy_(_units(net) * mean)
+    for branch in net.modules():
+        if isinstance(branch, (Branch, MLP)):
+            end: Any = branch.proj if isinstance(branch, Branch) else branch.fc2
+            end.bn.weight.zero_()
 
 
 class Anchor:

@@ -28,6 +28,7 @@ class Phase:
     warm: float = 0.15  #: share of the steps in which the learning rate rises
     smoothing: float = 0.1  #: of labels
     average: float = 0.99  #: the weights that are judged and kept are a mean that decays so much with every step
+    relative: bool = False  #: learning rates count in root mean squares of each tensor, as it is when the phase begins
     bf16: bool = False  #: convolutions in bfloat16, where the processor is faster at it; not for quantised networks
 
 
@@ -55,9 +56,10 @@ class Recipe(Choice):
     quantisation: Quantisation = field(default_factory=Quantisation)
     distillation: Distillation | None = None
     pretrained: bool = False  #: stem and inverted residual blocks begin with the teacher's weights, see `golden.pretraining`
-    behind: Phase | None = None  #: before the others, in float: only what is behind the first blocks learns, see `golden.frozen`
-    frozen: int = 0  #: so many blocks, and the stem, keep their weights then
-    draws: int = 8  #: augmented forms of each clip that the frozen blocks see
+    frozen: int = 0  #: so many first blocks, and the stem, keep their weights in float, see `golden.frozen`
+    draws: int = 8  #: forms of each clip that the frozen blocks see
+    regression: bool = False  #: the classifier begins as a logistic regression, see `golden.regression`
+    calibration: int = 0  #: clips on which narrow weights are calibrated before they are trained, see `golden.calibration`
 
     @property
     def config(self) -> Config:
@@ -91,7 +93,7 @@ def load_recipe(which: str) -> Recipe:
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read recipe '{path}': {error}") from error
     parts = {
-        "behind": Phase, "float": Phase, "qat": Phase, "quantisation": Quantisation, "augmentation": Augmentation,
+        "float": Phase, "qat": Phase, "quantisation": Quantisation, "augmentation": Augmentation,
         "distillation": Distillation,
     }
     try:
@@ -103,8 +105,6 @@ def load_recipe(which: str) -> Recipe:
             raise ValueError(f"data is '{recipe.data}', not folder or digit-motion")
         if recipe.qat.bf16:
             raise ValueError("[qat] cannot be bf16: quantised networks need the 24 bits of float32")
-        if bool(recipe.behind) != bool(recipe.frozen):
-            raise ValueError("[behind] is the phase in which the first 'frozen' blocks keep their weights: give both or neither")
         recipe.config  # noqa: B018  fields of the network
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe '{path}': {error}") from error

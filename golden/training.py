@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,21 +27,24 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from golden import parallel
+from golden.calibration import calibrate
 from golden.comparison import integer_score
 from golden.distillation import Student, Views, views
 from golden.examples import Data, Examples, Folder, open_examples
-from golden.frozen import frozen, made, settle
+from golden.frozen import frozen, made
 from golden.integer.network import save
 from golden.models.catalogue import build
 from golden.models.checkpoint import load_checkpoint, save_checkpoint
 from golden.models.network import Network, as_input, export, fold
 from golden.pictures import curves
 from golden.prediction import predict
-from golden.pretraining import Anchor, take_over
+from golden.pretraining import Anchor, pass_on, take_over
 from golden.recipe import Phase, Recipe
+from golden.regression import fit_classifier
 from golden.spec.model import ModelError
 
-FIRST = {"float": 0, "qat": 1_000_000, "behind": 4_000_000}  #: number of a phase's first epoch; what is drawn follows from it
+FIRST = {"float": 0, "qat": 1_000_000}  #: number of a phase's first epoch; what is drawn follows from it
+SETTLE = 96  #: clips whose statistics batch norms take
 NOTHING = np.zeros(0, np.float32)
 COLUMNS = ("phase", "epoch", "loss", "frames", "places", "anchor", "train_top1", "val_top1", "val_loss", "seconds")
 
@@ -111,18 +115,27 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
         seen = views(examples.clips, recipe.distillation, run.cache, Student(net, 0).grids())
     log = Log(run.out, recipe, rank)
     rates = {}
-    if recipe.behind:
-        with frozen(net, recipe.frozen) as front:
-            settle(net, front, examples)
+    shown = data
+    with frozen(net, recipe.frozen) if recipe.frozen else nullcontext() as front:
+        if front:
             digest = f"{json.dumps(recipe.to_dict(), sort_keys=True)} {data.card}"
             parts: dict[str, Examples] = {}
             for name, part in data.parts.items():
-                draws = recipe.draws if name == "train" else 0
+                draws = recipe.draws if name == "train" else 1
                 parts[name] = made(net, front, part, draws, recipe.seed, run.out / f"frozen_{name}.npy", digest)
-            net = fit(net, recipe, "behind", replace(data, parts=parts), seen, run, log, rank, world)
-    net = fit(net, recipe, "float", data, seen, run, log, rank, world)
+            shown = replace(data, parts=parts)
+        if recipe.pretrained and front:
+            pass_on(net, some(shown.parts["train"], SETTLE, recipe, run.device))
+        if recipe.regression:
+            fit_classifier(net, shown.parts["train"])
+        net = fit(net, recipe, "float", shown, seen, run, log, rank, world)
     rates["float"] = log.best("float")
-    quant = fit(fold(net, recipe.quantisation).to(run.device), recipe, "qat", data, seen, run, log, rank, world)
+    quant = fold(net, recipe.quantisation).to(run.device)
+    if recipe.calibration:
+        calibrate(net, quant, some(examples, recipe.calibration, recipe, run.device))
+    if recipe.regression:
+        fit_classifier(quant, examples)
+    quant = fit(quant, recipe, "qat", data, seen, run, log, rank, world)
     rates["QAT"] = log.best("qat")
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
@@ -141,6 +154,12 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
         save(run.out / f"{recipe.name}.safetensors", replace(graph, card=card), tensors)
     parallel.stop()
     return {**card, "seconds": f"{time.monotonic() - start:.0f}"}
+
+
+def some(examples: Examples, count: int, recipe: Recipe, device: str) -> torch.Tensor:
+    """So many clips, not augmented, as a network takes them."""
+    chosen = np.random.default_rng(recipe.seed).permutation(len(examples))[:count]
+    return as_input(np.stack([examples.see(int(i), None).x for i in chosen]), recipe.config.encoding).to(device)
 
 
 def begin(net: Network, other: Network) -> None:
@@ -184,6 +203,11 @@ def rate(phase: Phase, step: int, steps: int) -> float:
     return phase.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
+def size(p: torch.Tensor) -> float:
+    """Root mean square of a tensor; of those that are near nothing, what others begin with."""
+    return max(p.detach().square().mean().sqrt().item(), 0.01)
+
+
 def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None, run: Run, log: Log, rank: int,
         world: int) -> Network:
     """Train one phase; the network of the epoch that is best on validation clips (the later one of equals), in eval mode.
@@ -212,9 +236,8 @@ def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None,
     if phase.batch % world or not steps:
         raise ModelError(f"[{what}] batch {phase.batch} does not divide among {world} processes, or exceeds {count} clips")
     student = Student(net, recipe.distillation.components if recipe.distillation else 0).to(run.device)
-    weights = [p for p in student.parameters() if p.ndim > 1 and p.requires_grad]
-    others = [p for p in student.parameters() if p.ndim <= 1 and p.requires_grad]
-    groups = [{"params": weights, "weight_decay": phase.decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": [p], "weight_decay": phase.decay if p.ndim > 1 else 0.0, "size": size(p) if phase.relative else 1.0}
+              for p in student.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(groups, phase.lr)
     average: Any = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(phase.average), use_buffers=True)
     anchored = recipe.distillation and recipe.distillation.anchor and not net.skip
@@ -243,7 +266,7 @@ def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None,
         progress = tqdm(loader, f"{what} {epoch + 1}/{phase.epochs}", steps, disable=None if rank == 0 else True)
         for step, (x, y, opinion, view, places) in enumerate(progress):
             for group in optimiser.param_groups:
-                group["lr"] = rate(phase, epoch * steps + step, phase.epochs * steps)
+                group["lr"] = group["size"] * rate(phase, epoch * steps + step, phase.epochs * steps)
             y, opinion, view = (a.to(run.device) for a in (y, opinion, view))
             with torch.autocast(run.device, torch.bfloat16, enabled=phase.bf16), parallel.whole_batches():
                 inputs = as_input(x.numpy(), net.config.encoding).to(run.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from golden.models.graph import Node, Recorder, layer_name
-from golden.models.parts import Parts, full_scale
+from golden.models.parts import Head, Parts, full_scale
 from golden.models.synapses import Quantisation, QuantSynapse
 from golden.spec.encoding import Encoding
 from golden.spec.model import HEAD, Layer, Model, ModelError
@@ -93,7 +93,7 @@ class Network(nn.Module):
     def constrain(self) -> None:
         """Keep weights within the range of their quantisation; call it after each step of the optimiser."""
         for node in self.modules():
-            if isinstance(node, QuantSynapse):
+            if isinstance(node, (QuantSynapse, Head)):
                 node.constrain()
 
 

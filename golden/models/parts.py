@@ -48,22 +48,54 @@ class Head(Node):
         Positions times time steps.
     """
 
+    most: Tensor
+
     def __init__(self, channels: int, classes: int, places: int, quant: Quantisation | None):
         super().__init__()
         self.quant, self.places = quant, places
         shape = (channels, classes, 1)
         self.conv: Any = quant.conv(*shape, per_channel=False) if quant else nn.Conv2d(*shape, bias=False)
-        self.bn = None if quant else nn.BatchNorm1d(channels)
+        self.bn: Any = None if quant else nn.BatchNorm1d(channels)
         self.bias = nn.Parameter(torch.zeros(classes))
+        self.register_buffer("most", torch.tensor(math.inf), persistent=False)  # largest weight
 
     def forward(self, *xs: Tensor) -> Tensor:  # [T, B, C, H, W] each -> [B, O]
         """Logits of several spike tensors side by side."""
-        counts = torch.cat([x.sum(dim=(3, 4), dtype=torch.float32) for x in xs], dim=2)  # [T, B, C]
         if self.bn is not None:
-            rates = self.bn(counts.flatten(0, 1) * (len(counts) / self.places)).unflatten(0, counts.shape[:2])
+            rates = self.rates(*xs)
+            rates = self.bn(rates.flatten(0, 1)).unflatten(0, rates.shape[:2])
             return F.linear(rates.mean(dim=0), self.conv.weight[:, :, 0, 0], self.bias)
-        weight = self.conv.quant_weight()
+        weight, counts = self.conv.quant_weight(), self.counts(*xs)
         return F.linear(counts.sum(dim=0), weight.value[:, :, 0, 0], on_grid(self.bias, 1 / weight.scale.detach()))
+
+    def counts(self, *xs: Tensor) -> Tensor:
+        """Sums of spikes over the positions, [T, B, C]."""
+        return torch.cat([x.sum(dim=(3, 4), dtype=torch.float32) for x in xs], dim=2)
+
+    def rates(self, *xs: Tensor) -> Tensor:
+        """Mean spikes of the positions, [T, B, C]."""
+        counts = self.counts(*xs)
+        return counts * (len(counts) / self.places)
+
+    @torch.no_grad()
+    def begin(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> None:
+        """Begin with a classifier, ``weight`` [O, C] and ``bias`` [O], of rates less their ``mean``, over the root of ``var``."""
+        if self.quant is None:
+            self.bn.reset_parameters()
+            self.bn.load_state_dict({**self.bn.state_dict(), "running_mean": mean, "running_var": var})
+            self.conv.weight.copy_(weight[:, :, None, None])
+        else:
+            weight = weight / torch.sqrt(var + 1e-5)
+            self.conv.weight.copy_(weight[:, :, None, None] / self.places)
+            self.most.copy_(self.quant.most_of(self.conv.weight, (0, 1, 2, 3)).squeeze())
+            self.constrain()
+            bias = bias - weight @ mean
+        self.bias.copy_(bias)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Keep weights within what the scale of least error can express, once it is chosen."""
+        self.conv.weight.clamp_(-self.most, self.most)
 
     def folded(self) -> tuple[Tensor, ...]:
         """Weights and bias of the classifier of sums."""

@@ -47,6 +47,16 @@ class Quantisation:
         """Largest weight."""
         return (2 ** (self.weight_bits - 1) - 1) * self.most_scale
 
+    def most_of(self, weight: Tensor, dims: tuple[int, ...]) -> Tensor:
+        """Largest weight that the scale of least square error can express; one scale for what lies along ``dims``."""
+        steps = 2 ** (self.weight_bits - 1) - 1
+        largest = weight.abs().amax(dim=dims, keepdim=True).clamp(min=LEAST_SCALE**2)
+        halved = torch.exp2(-torch.arange(4.0, device=weight.device)).view(-1, *[1] * weight.dim())
+        scales = torch.exp2(torch.ceil(torch.log2(largest / steps))) * halved
+        error = (((weight / scales).round().clamp(-steps, steps) * scales - weight) ** 2)
+        error = error.sum(dim=[dim + 1 for dim in dims], keepdim=True)
+        return steps * scales.gather(0, error.argmin(dim=0, keepdim=True))[0]
+
     def saturated(self, u: Tensor) -> Tensor:
         """A residual tensor within its width."""
         high = 2 ** (self.u_bits - 1)
@@ -200,11 +210,15 @@ class QuantSynapse(Node):
         The result begins a residual stream, so it saturates.
     """
 
+    most: Tensor
+
     def __init__(self, quant: Quantisation, conv: QuantConv2d, pixels: int, stream: bool = False):
         super().__init__()
         self.quant, self.conv, self.pixels = quant, conv, float(pixels)
         self.bias = nn.Parameter(torch.zeros(conv.out_channels))
         self.tap = ".u" if stream else None
+        #: largest weights; within those of one scale it never changes
+        self.register_buffer("most", torch.full((conv.out_channels, 1, 1, 1), quant.most_weight), persistent=False)
 
     @torch.no_grad()
     def load(self, *parts: Tensor) -> None:
@@ -217,7 +231,23 @@ class QuantSynapse(Node):
     @torch.no_grad()
     def constrain(self) -> None:
         """Keep weights within the largest scale; only channels that hardly ever see a spike come near it."""
-        self.conv.weight.clamp_(-self.quant.most_weight, self.quant.most_weight)
+        self.conv.weight.clamp_(-self.most, self.most)
+
+    @torch.no_grad()
+    def clip(self) -> None:
+        """Clip weights, now and for ever, to what a scale of each channel can express: that of least square error."""
+        self.most.copy_(self.quant.most_of(self.conv.weight, (1, 2, 3)))
+        self.constrain()
+
+    @torch.no_grad()
+    def move(self, by: Tensor) -> None:
+        """Add to what the bias has been rounded to."""
+        steps = self.steps(self.conv.quant_weight().scale)
+        self.bias.copy_(on_grid(self.kept(steps), steps) + by)
+
+    def steps(self, scale: Tensor) -> Tensor:
+        """Of the accumulator per 1.0, powers of two, [O]."""
+        return self.pixels / scale.detach().flatten()
 
     def kept(self, steps: Tensor) -> Tensor:
         """Bias as far as accumulators hold it: a channel with hardly a weight has a small scale, and a bias that silences it."""
@@ -228,7 +258,7 @@ class QuantSynapse(Node):
         """On U's grid."""
         x, tb = stacked(xs)
         weight = self.conv.quant_weight()
-        steps = self.pixels / weight.scale.detach().flatten()  # of the accumulator per 1.0, powers of two: [O]
+        steps = self.steps(weight.scale)
         # half a step more is floored away, and with it the rounding of libraries that do not add exactly
         bias = on_grid(self.kept(steps), steps) + 0.5 / steps.clamp(min=self.quant.grid)
         y = F.conv2d(x, weight.value, bias, self.conv.stride, self.conv.padding, self.conv.dilation, self.conv.groups)
@@ -247,7 +277,7 @@ class QuantSynapse(Node):
     def integers(self, layer: Layer) -> dict[str, np.ndarray]:
         """Weight, bias and shift."""
         weight = self.conv.quant_weight()
-        steps = self.pixels / weight.scale.flatten()
+        steps = self.steps(weight.scale)
         return {
             "weight": weight.int().cpu().numpy().astype(np.int8),
             "bias": torch.round(self.kept(steps) * steps).cpu().numpy().astype(np.int32),

@@ -1,6 +1,7 @@
 """The command line, as a user calls it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -153,3 +154,12 @@ def test_wrong_data_is_named(trained, tmp_path):
 def test_unknown_split_is_refused():
     result = CliRunner().invoke(app, ["data", "--split", "all"])
     assert result.exit_code == 2
+
+
+def test_blas_does_not_thread():
+    """Its threads wait for each other at every small picture, for ever where another process has the cores."""
+    program = ("import golden.__main__, numpy, scipy.linalg, threadpoolctl; "
+               "print({x['num_threads'] for x in threadpoolctl.threadpool_info() if x['user_api'] == 'blas'})")
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{1}"

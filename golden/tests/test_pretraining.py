@@ -8,7 +8,7 @@ import torch
 
 from golden.models.catalogue import CONFIGS, build
 from golden.models.neurons import NeuronConfig
-from golden.pretraining import RANGE, take_over
+from golden.pretraining import RANGE, pass_on, take_over
 from golden.spec.model import ModelError
 
 FULL: Any = CONFIGS["svformer-jhmdb"]
@@ -66,3 +66,20 @@ def test_refuses_other_shapes(source, config, message) -> None:
     with pytest.raises(ModelError, match=message):
         take_over(build(config))
 
+
+
+@torch.no_grad()
+def test_what_follows_begins_with_nothing(source) -> None:
+    """The classifier sees the spikes that the blocks end with."""
+    torch.manual_seed(1)
+    net: Any = build(replace(SMALL, neuron=NeuronConfig(tau=1.0, levels=15)))
+    take_over(net)
+    net.eval()
+    x = torch.nn.functional.interpolate(torch.rand(8, 6, 5, 5), size=(32, 32), mode="bicubic").clamp(0, 1).view(4, 2, 6, 32, 32)
+    u = net.chain[:13](x)
+    pass_on(net, u)
+    seen: list[torch.Tensor] = []
+    net.head.s.register_forward_hook(lambda node, xs, out: seen.append(out))
+    net(x)
+    spikes = net.chain.down.s(u)
+    assert torch.equal(seen[0], spikes) and len(spikes.unique()) > 4

@@ -27,12 +27,19 @@ def test_quantised_and_integer_model_are_equal_on_random_clips(name):
     assert difference is None and values > 10_000
 
 
+def agree(known, mine) -> bool:
+    """Equal, but for fields that are newer than the card and switch nothing on."""
+    if not (isinstance(known, dict) and isinstance(mine, dict)):
+        return known == mine
+    return all(agree(known[k], mine[k]) for k in known) and not any(mine[k] for k in mine.keys() - known.keys() - {"draws"})
+
+
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"svformer-nano"}))  # which is older than recipes, see its card
 def test_the_card_has_the_recipe_that_is_shipped(name):
     model, _ = network.load(FOLDER / f"{name}.safetensors")
     assert (SHIPPED / f"{name}.toml").is_file() and model.card["command"].startswith(f"python -m golden train {name}")
     recipe = load_recipe(name)
     known, mine = json.loads(model.card["recipe"]), json.loads(json.dumps(recipe.to_dict()))
-    assert {k: mine[k] for k in known} == known and not any(mine[k] for k in mine.keys() - known.keys() - {"draws"})
+    assert agree(known, mine)
     float_net = load_checkpoint(FOLDER / f"{name}_float.safetensors")
     assert float_net.config == replace(recipe.config, classes=model.classes)

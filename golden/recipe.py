@@ -58,7 +58,7 @@ class Recipe(Choice):
     pretrained: bool = False  #: stem and inverted residual blocks begin with the teacher's weights, see `golden.pretraining`
     frozen: int = 0  #: so many first blocks, and the stem, keep their weights in float, see `golden.frozen`
     draws: int = 8  #: forms of each clip that the frozen blocks see
-    regression: bool = False  #: the classifier begins as a logistic regression, see `golden.regression`
+    regression: bool = False  #: the classifier begins and ends as a logistic regression, see `golden.regression`
     calibration: int = 0  #: clips on which narrow weights are calibrated before they are trained, see `golden.calibration`
 
     @property

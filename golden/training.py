@@ -137,6 +137,9 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
         fit_classifier(quant, examples)
     quant = fit(quant, recipe, "qat", data, seen, run, log, rank, world)
     rates["QAT"] = log.best("qat")
+    if recipe.regression:
+        fit_classifier(quant, examples)
+        rates["QAT"] = judge(quant, data.parts["val"])[0]
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
@@ -211,6 +214,8 @@ def size(p: torch.Tensor) -> float:
 def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None, run: Run, log: Log, rank: int,
         world: int) -> Network:
     """Train one phase; the network of the epoch that is best on validation clips (the later one of equals), in eval mode.
+
+    That of the last epoch, where the classifier is fitted anew afterwards.
 
     Parameters
     ----------
@@ -308,7 +313,8 @@ def fit(net: Network, recipe: Recipe, what: str, data: Data, seen: Views | None,
             part.replace(state_path)
     if anchor:
         anchor.close()
-    net.load_state_dict(best[1])
+    replaced = what == "qat" and recipe.regression  # its classifier will be, so that validation clips tell nothing of it
+    net.load_state_dict(average.module.net.state_dict() if replaced else best[1])
     return net.eval()
 
 

@@ -89,7 +89,7 @@ class Head(Node):
             self.conv.weight.copy_(weight[:, :, None, None] / self.places)
             self.most.copy_(self.quant.most_of(self.conv.weight, (0, 1, 2, 3)).squeeze())
             self.constrain()
-            bias = bias - weight @ mean
+            bias = bias - self.conv.quant_weight().value[:, :, 0, 0] @ mean * self.places
         self.bias.copy_(bias)
 
     @torch.no_grad()

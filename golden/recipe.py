@@ -105,6 +105,8 @@ def load_recipe(which: str) -> Recipe:
             raise ValueError(f"data is '{recipe.data}', not folder or digit-motion")
         if recipe.qat.bf16:
             raise ValueError("[qat] cannot be bf16: quantised networks need the 24 bits of float32")
+        if recipe.draws < 1 or recipe.frozen < 0 or recipe.calibration < 0:
+            raise ValueError("draws is at least 1, frozen and calibration are at least 0")
         recipe.config  # noqa: B018  fields of the network
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe '{path}': {error}") from error

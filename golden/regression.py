@@ -16,7 +16,7 @@ from torch import Tensor
 
 from golden.examples import Examples
 from golden.models.network import Network, as_input
-from golden.models.parts import Head
+from golden.models.parts import EPSILON, Head
 from golden.spec.model import ModelError
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  #: C of the regression
@@ -46,7 +46,7 @@ def fit_classifier(net: Network, examples: Examples) -> None:
     handle.remove()
     rates = torch.cat(seen, dim=1).double().cpu()  # [T, N, C]
     mean, var = rates.mean(dim=(0, 1)), rates.var(dim=(0, 1), correction=0)
-    told = ((rates.mean(dim=0) - mean) / torch.sqrt(var + 1e-5)).numpy()
+    told = ((rates.mean(dim=0) - mean) / torch.sqrt(var + EPSILON)).numpy()
     y, groups = examples.labels, list(examples.sources)
 
     def unlikely(strength: float) -> float:

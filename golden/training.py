@@ -136,10 +136,9 @@ def train(recipe: Recipe, run: Run) -> dict[str, str]:
     if recipe.regression:
         fit_classifier(quant, examples)
     quant = fit(quant, recipe, "qat", data, seen, run, log, rank, world)
-    rates["QAT"] = log.best("qat")
     if recipe.regression:
         fit_classifier(quant, examples)
-        rates["QAT"] = judge(quant, data.parts["val"])[0]
+    rates["QAT"] = judge(quant, data.parts["val"])[0] if recipe.regression else log.best("qat")
     card = {
         "data": data.card, "command": run.command, "seed": str(recipe.seed),
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),

@@ -17,6 +17,8 @@ from golden.models.synapses import FloatSynapse, Quantisation, QuantSynapse, Rep
 from golden.spec.encoding import LUMA, RGB, Encoding
 from golden.spec.model import HEAD, Layer
 
+EPSILON = 1e-5  #: that batch norms add to variances
+
 
 class Add(Node):
     """A branch's addend to the residual stream U, which saturates where the network is quantised."""
@@ -85,7 +87,7 @@ class Head(Node):
             self.bn.load_state_dict({**self.bn.state_dict(), "running_mean": mean, "running_var": var})
             self.conv.weight.copy_(weight[:, :, None, None])
         else:
-            weight = weight / torch.sqrt(var + 1e-5)
+            weight = weight / torch.sqrt(var + EPSILON)
             self.conv.weight.copy_(weight[:, :, None, None] / self.places)
             self.most.copy_(self.quant.most_of(self.conv.weight, (0, 1, 2, 3)).squeeze())
             self.constrain()

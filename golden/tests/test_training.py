@@ -140,6 +140,8 @@ def test_shipped_recipes_are_sound(name):
     ("network = 'svformer-nano'\n[float]\nepochs = 1\nrate = 1", r"\[float\] has no rate"),
     ("network = 'svformer-nano'\ndata = 'web'", "data is 'web'"),
     ("network = 'svformer-nano'\n[change]\ndepth = 3", "depth"),
+    ("network = 'svformer-nano'\nfrozen = 1\ndraws = 0", "draws is at least 1"),
+    ("network = 'svformer-nano'\ncalibration = -1", "calibration are at least 0"),
 ])
 def test_bad_recipes_are_refused(tmp_path, text, message):
     path = tmp_path / "r.toml"

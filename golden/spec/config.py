@@ -215,7 +215,9 @@ BASE = Config(
     sharing=2, sum_bits=12, taps=4, acc_bits=22, x_bits=20, count_bits=12, levels_max=15,
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
-BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8, taps=2)
+BASE_85F = replace(
+    BASE, name="base-85f", neuron_lanes=32, spike_words=2048, u_beats=512, param_beats=32, ham_tokens=8, taps=2,
+)
 PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, BASE, BASE_85F)}
 
 

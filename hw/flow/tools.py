@@ -27,17 +27,27 @@ def mend_names(text: str) -> str:
     return re.sub(r"(?<=\S)\[(\d+)\]", r".\1", text)
 
 
-def synthesis_passes(text: str, synthesis: str, top: str) -> list[str]:
+#: What yosys' `synth_ecp5` calls with the flip-flops that the chip has.
+ECP5_FLOPS = " ".join(f"-cell $_{x}_ {y}" for x, y in (
+    ("DFF_?", "01"), ("DFF_?P?", "r"), ("SDFF_?P?", "r"), ("DFFE_??", "01"), ("DFFE_?P??", "r"), ("SDFFE_?P??", "r"),
+))
+
+
+def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0) -> list[str]:
     """Passes of yosys that make ``netlist.json`` of ``design.il``, which holds ``text``.
 
     Before the design is flattened every cell is marked with its module's path, which its name does not keep.
     Registers that are copies on purpose stay apart. No block reads an address in the cycle in which it is written, so that
-    memories need not keep the old data for it.
+    memories need not keep the old data for it. On an ECP5, groups of less than ``resets`` flip-flops have no reset input.
     """
     modules = [line.split("\\")[1] for line in text.splitlines() if line.startswith("module \\")]
+    whole = f"{synthesis} -top {top}"
+    steps = [whole]
+    if resets:
+        steps = [f"{whole} -run begin:map_ffs", f"dfflegalize -minsrst {resets} {ECP5_FLOPS}", f"{whole} -run map_ffs:"]
     marks = [f'setattr -set src "{name}" {name}/c:*' for name in modules]
     return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
-            f"setattr -set keep 1 {NEAR}", f"{synthesis} -top {top}", "write_json netlist.json"]
+            f"setattr -set keep 1 {NEAR}", *steps, "write_json netlist.json"]
 
 
 def digest(*parts: object) -> str:

@@ -95,7 +95,7 @@ _ALL = (
     ),
     BoardKind(  # too small as yet: nextpnr says by how much
         name="icebreaker", platform=ICEBreakerPlatform, chip=DEVICES["ice40up5k"], pack=("yowasp-icepack",), suffix=".bin",
-        config=PICO, input_hz=12_000_000, vco_hz=0, clock=12_000_000, baud=3_000_000, lamp=("led",), spram_bytes=128 << 10,
+        config=PICO, input_hz=12_000_000, vco_hz=0, clock=12_000_000, baud=1_000_000, lamp=("led",), spram_bytes=128 << 10,
     ),
 )
 BOARDS = {x.name: x for x in _ALL}

@@ -166,7 +166,7 @@ class Processor(wiring.Component):
             elif op == Op.LDX:
                 x = memory[at]
             elif op >= Op.LD:
-                a = {Op.LD: memory[at], Op.LDN: memory[at] ^ 0xFF, Op.AND: a & memory[at], Op.XOR: a ^ memory[at]}[op]
+                a = (memory[at], memory[at] ^ 0xFF, a & memory[at], a ^ memory[at])[op - Op.LD]
             else:
                 total = a + (memory[at] ^ (0xFF if op & 1 else 0)) + (carry if op & 2 else op & 1)
                 a, carry = total & 0xFF, total >> 8

@@ -95,9 +95,9 @@ class Loader(wiring.Component):
 
         # The descriptor arrives beat by beat; its sum is made in two stages, or half a word at a time.
         fetching, comes = Signal(), Signal()
-        words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(OTHERS if c.lean else WORDS)]
-        if c.lean:  # what no LINEAR looks at lies where only LINEAR looks
-            words += words[LINEARS:LINEARS + WORDS - OTHERS]
+        kept_words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(OTHERS if c.lean else WORDS)]
+        # what no LINEAR looks at lies where only LINEAR looks
+        words = kept_words + kept_words[LINEARS:LINEARS + WORDS - len(kept_words)]
         bits = {f.name: f.bits for f in FIELDS.values()}
         if c.lean:
             bits |= {name: field_bits(name, c) for name in LEAN_LIMITS[Opcode.LINEAR] if name != "count"}
@@ -119,9 +119,9 @@ class Loader(wiring.Component):
             ]
         with m.If(comes):
             m.d.sync += beat.eq(beat + 1)
-            for i in range((OTHERS if c.lean else WORDS) * 32 // c.axi_bits):
+            for i in range(len(kept_words) * 32 // c.axi_bits):
                 with m.If((place == i) & kept):
-                    m.d.sync += Cat(words)[i * c.axi_bits:(i + 1) * c.axi_bits].eq(arriving)
+                    m.d.sync += Cat(kept_words)[i * c.axi_bits:(i + 1) * c.axi_bits].eq(arriving)
         if c.lean:
             half, carry = Signal(17), Signal()
             m.d.comb += half.eq(total[:16] + arriving + carry)

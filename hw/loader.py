@@ -110,17 +110,16 @@ class Loader(wiring.Component):
         beat = Signal(range(BYTES // c.axi_bytes))
         total = Signal(32)
         place, kept = Signal.like(beat), Signal()
-        m.d.comb += [place.eq(beat), kept.eq(1)]
         if c.lean:
             others = beat[4:].all()
             m.d.comb += [
-                place[-1].eq(beat[-1] & ~others),
+                place.eq(beat), kept.eq(1), place[-1].eq(beat[-1] & ~others),
                 kept.eq(~(others & ((d.opcode == int(Opcode.LINEAR)) | (beat == 2 * FIELDS["bank_mask"].word + 1)))),
             ]
         with m.If(comes):
             m.d.sync += beat.eq(beat + 1)
             for i in range(len(kept_words) * 32 // c.axi_bits):
-                with m.If((place == i) & kept):
+                with m.If((place == i) & kept if c.lean else beat == i):
                     m.d.sync += Cat(kept_words)[i * c.axi_bits:(i + 1) * c.axi_bits].eq(arriving)
         if c.lean:
             half, carry = Signal(17), Signal()

@@ -105,7 +105,8 @@ def test_a_good_graph_is_read():
 @pytest.mark.parametrize(("path", "value"), [
     (("name",), 5), (("classes",), "ab"), (("classes",), [1, 2]), (("u_frac",), "x"), (("card",), 5), (("layers",), 3),
     (("encoding", "timesteps"), "16"), (("encoding", "patch"), 0), (("layers", 0, "inputs"), []),
-    (("layers", 0, "inputs"), [["a"]]), (("layers", 0, "channels"), None), (("layers", 0, "channels"), 2.0),
+    (("layers", 0, "inputs"), [["a"]]), (("layers", 0, "inputs"), [""]), (("layers", 0, "channels"), None),
+    (("layers", 0, "channels"), 2.0),
     (("layers", 0, "theta"), 128.5), (("layers", 0, "stride"), 0), (("layers", 0, "heads"), "2"), (("layers", 0, "name"), ""),
     (("layers",), [_graph()["layers"][0]] * 2),
 ])

@@ -151,15 +151,15 @@ def test_processor(case: int) -> None:
     while len(program) < size:
         op = rng.choice([*(x for x in Op if x not in (Op.JIF, Op.JUN, Op.LDX)), Op.LDX, Op.OUT, Op.OUT, "call", "return", "jump"])
         ahead = len(program) + rng.randrange(1, 5)
-        if op == "call":
+        if isinstance(op, Op):
+            indexed = rng.choice([0, 0x800]) if op != Op.LDX else 0
+            program.append(op << 12 | indexed | rng.randrange(16) | rng.choice([0, 0x300]))
+        elif op == "call":
             program.append(CALL | ahead)
         elif op == "jump":
             program.append(jump(rng.choice([Op.JIF, Op.JUN]), rng.randrange(1, 8), ahead))
-        elif op == "return":
-            program += [Op.OUT << 12 | 7, RETURN]  # so that a loop says something
         else:
-            indexed = rng.choice([0, 0x800]) if op != Op.LDX else 0
-            program.append(op << 12 | indexed | rng.randrange(16) | rng.choice([0, 0x300]))
+            program += [Op.OUT << 12 | 7, RETURN]  # so that a loop says something
     program += [Op.OUT << 12 | 5] * 4 + [jump(Op.JIF, 0, 1)]
     data = rng.randbytes(processor.DATA_BYTES)
     script = Script(rng, count)

@@ -94,7 +94,7 @@ verilog: $(READY) ## build/PRESET/accelerator.v
 pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
 	$(PY) -m hw pnr --preset $(PRESET)
 
-bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f SEEDS=n; half an hour)
+bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker SEEDS=n; half an hour)
 	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS)
 
 netlist-sim: $(READY) ## a clip through the driver on the synthesised netlist, with the cell models that yosys ships, every layer (PRESET=, MODEL=)

@@ -9,7 +9,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, PureInterface, Signature
 
 from golden.spec.config import Config, clog2
-from golden.spec.descriptor import FIELDS
+from golden.spec.descriptor import FIELDS, field_bits
 from golden.spec.registers import SLOT_STATES
 
 
@@ -18,9 +18,9 @@ def descriptor_layout() -> data.StructLayout:
     return data.StructLayout({f.name: signed(f.bits) if f.signed else unsigned(f.bits) for f in FIELDS.values()})
 
 
-def lasts(m: Module, descriptor: data.View, names: Sequence[str]) -> dict[str, Signal]:
+def lasts(m: Module, config: Config, descriptor: data.View, names: Sequence[str]) -> dict[str, Signal]:
     """Registers with the last index of each loop, the field less 1; they follow the descriptor one cycle behind."""
-    registers = {name: Signal(FIELDS[name].bits, name=f"last_{name}") for name in names}
+    registers = {name: Signal(field_bits(name, config), name=f"last_{name}") for name in names}
     m.d.sync += [register.eq(descriptor[name] - 1) for name, register in registers.items()]
     return registers
 
@@ -30,8 +30,8 @@ def is_last(m: Module, config: Config, descriptor: data.View, name: str, counter
     take as many cells again as the counter, by what comes behind the counter.
     """
     if config.lean:
-        return (counter + 1)[:len(counter)] == descriptor[name]
-    return counter == lasts(m, descriptor, (name,))[name]
+        return (counter + 1)[:len(counter)] == descriptor[name][:len(counter)]
+    return counter == lasts(m, config, descriptor, (name,))[name]
 
 
 def parameter_layout() -> data.StructLayout:

@@ -12,6 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
+from golden.spec.descriptor import field_bits
 from hw.bus import descriptor_layout, is_last, lasts
 from hw.core import Sums, sum_layout, wrap
 from hw.mux_adder import MuxAdder
@@ -157,10 +158,12 @@ class Collector(wiring.Component):
         all.
         """
         c, d = self.config, self.descriptor
-        step, group, ox, oy = Signal(8), Signal(8), Signal(12), Signal(12)
+        step, group, ox, oy = (
+            Signal(field_bits(field, c), name=name)
+            for name, field in (("step", "steps"), ("group", "groups"), ("ox", "out_w"), ("oy", "out_h")))
         u_pos, u_time = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))  # of the position; of its time step
         s_pos, s_step = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
-        last = lasts(m, d, ("steps",))
+        last = lasts(m, c, d, ("steps",))
         last_group, last_x, last_y = (
             is_last(m, c, d, name, x) for name, x in (("groups", group), ("out_w", ox), ("out_h", oy)))
         only_step, next_row = Signal(), Signal(clog2(c.spike_words))
@@ -194,7 +197,7 @@ class Collector(wiring.Component):
         with m.If(taken if self.pause else Const(1)):
             m.d.sync += [
                 self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
-                self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1)), self.place.second.eq(second),
+                self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1) | c.lean), self.place.second.eq(second),
                 self.place.core.eq(core), self.place.beat.eq(beat),
                 self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
                 self.place.u.eq(Mux(d.integrate, d.u_src, u_time)

@@ -134,10 +134,15 @@ class Core(wiring.Component):
         complete, release, next_complete, next_here, keep, next_keep = (
             signal(1, name) for name in ("complete", "release", "next_complete", "next_here", "keep", "next_keep"))
         fresh = signal(1, "fresh", init=1)  # after a reset, which reaches no accumulator
-        stalls = near(m, next_complete & next_here, c.lanes, f"stall{number}")
-        moves = near(m, next_complete & ~next_here, c.lanes, f"move{number}")
-        keeps = near(m, next_keep, c.lanes, f"keep{number}")
-        stall, move = stalls[0], moves[0]
+        if c.lean:  # it stands still until its sums are taken from the accumulators, which saves as many registers
+            stall, move = signal(1, "stall"), signal(1, "move")
+            m.d.comb += [stall.eq(complete & ~self.result.ready), move.eq(complete)]
+            stalls, moves, keeps = [stall] * c.lanes, [move] * c.lanes, [keep] * c.lanes
+        else:
+            stalls = near(m, next_complete & next_here, c.lanes, f"stall{number}")
+            moves = near(m, next_complete & ~next_here, c.lanes, f"move{number}")
+            keeps = near(m, next_keep, c.lanes, f"keep{number}")
+            stall, move = stalls[0], moves[0]
         follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
         after = [signal(follows, f"after{stage}") for stage in range(1, 5)]
         m.d.comb += [
@@ -145,7 +150,11 @@ class Core(wiring.Component):
             next_here.eq(move | (here & ~(self.result.valid & self.result.ready))),
             next_keep.eq(Mux(stall, keep, ~after[2].over) & ~fresh),
         ]
-        m.d.sync += [fresh.eq(0), complete.eq(next_complete), here.eq(next_here), keep.eq(next_keep)]
+        m.d.sync += [fresh.eq(0), complete.eq(next_complete)]
+        if c.lean:
+            m.d.comb += [here.eq(complete), keep.eq(~complete & ~fresh)]
+        else:
+            m.d.sync += [here.eq(next_here), keep.eq(next_keep)]
         for i, x in slots:
             m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i])]
             m.d.sync += [
@@ -157,8 +166,11 @@ class Core(wiring.Component):
             first = slots[0][1]
             m.d.sync += [after[0].over.eq(release), after[0].shift.eq(first.shift), after[0].end.eq(first.end)]
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(after)]
-        with m.If(move & (number == 0)):
-            m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
+        if c.lean:
+            m.d.comb += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
+        elif number == 0:
+            with m.If(move):
+                m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
 
         # Stage 1: the rows are read. Stage 2: they wait in registers: memory is slow.
         rows, gates = [], []
@@ -189,8 +201,11 @@ class Core(wiring.Component):
             m.d.comb += [adder.a.eq(acc), adder.b.eq(total), adder.use_a.eq(keeps[lane]), adder.use_b.eq(1)]
             with m.If(~stalls[lane]):
                 m.d.sync += acc.eq(adder.sum)
-            with m.If(moves[lane]):
-                m.d.sync += made.eq(acc)
+            if c.lean:
+                made = acc
+            else:
+                with m.If(moves[lane]):
+                    m.d.sync += made.eq(acc)
             m.d.comb += self.result.payload.sums[number][lane].eq(made)
         return [gate[0] & ~stall for gate in gates]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
 from operator import or_
@@ -75,6 +75,10 @@ class Lif(wiring.Component):
         copies = {name: near(m, value, c.neuron_lanes, name) for name, value in said.items()}
         lanes = [SimpleNamespace(**{name: at[lane] for name, at in copies.items()}) for lane in range(c.neuron_lanes)]
 
+        if c.lean:
+            self._line(m, lanes, forget)
+            return m
+
         # The membranes, and when they are written: at once, or by the slow way.
         control = data.StructLayout({"en": 1, "last": 1, "beat": clog2(c.beats)})
         stages = [Signal(control, name=f"stage{i}") for i in range(self.recovery)]
@@ -112,6 +116,28 @@ class Lif(wiring.Component):
                 with m.Elif(update[lane]):
                     m.d.sync += membrane.eq(kept)
         return m
+
+    def _line(self, m: Module, lanes: Sequence[SimpleNamespace], forget: Value) -> None:
+        """The membranes of a lean machine: all time steps count, and beats come in their order, so that they wait in a line, the
+        first one always the one.
+        """
+        c = self.config
+        comes, clears = Signal(), Signal()
+        m.d.sync += [comes.eq(self.valid), clears.eq((self.valid & self.last) | forget)]
+        for lane, at in enumerate(lanes):
+            membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}") for b in range(c.beats)]
+            h, over, v = Signal(signed(c.x_bits)), Signal(signed(c.x_bits + 1)), membranes[-1]
+            m.submodules[f"charge{lane}"] = charge = MuxAdder(c.x_bits, c.x_bits, c.x_bits, c.x_bits)
+            m.d.comb += [
+                charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(at.whole), charge.b.eq(self.x[lane]), h.eq(charge.sum),
+                over.eq(h + at.minus_theta),
+            ]
+            self._fire(m, lane, over, at)
+            with m.If(comes):
+                m.d.sync += [later.eq(earlier) for earlier, later in pairwise(membranes)]
+                m.d.sync += membranes[0].eq(Mux(over < 0, h, Mux(at.soft, over, 0)))
+            with m.If(clears):
+                m.d.sync += membranes[0].eq(0)
 
     def _fire(self, m: Module, lane: int, over: Value, at: SimpleNamespace) -> None:
         """A lane's spikes: how many steps lie between theta and h, and one more."""

@@ -10,11 +10,25 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from golden.spec.descriptor import BYTES, FIELDS, LIMITS, MAGIC, WORDS, DescriptorError, Opcode, check_limits, decode
+from golden.spec.descriptor import (
+    BYTES,
+    FIELDS,
+    LEAN_LIMITS,
+    LIMITS,
+    MAGIC,
+    WORDS,
+    DescriptorError,
+    Opcode,
+    check_limits,
+    decode,
+    field_bits,
+)
 from hw.bus import WeightWrite, descriptor_layout, param_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
 from hw.read_dma import ReadDma
+
+OTHERS, LINEARS = 24, 8  #: first word that no LINEAR looks at (but for ``bank_mask``); that only LINEAR does (but for ``slices``)
 
 
 @dataclass
@@ -38,6 +52,8 @@ class Loader(wiring.Component):
     Weights and parameters wait until nobody reads any, unless the descriptor says ``prefetch``. When the executor has taken a
     LINEAR or HAMMING descriptor, its ``count`` weight rows for later ones come before all else. An illegal descriptor is
     reported when those before it have been executed and recorded. It stops after END.
+    A lean machine keeps a field of the words from 24 on in the place of word 8 and those behind it. It does not check limits, and
+    knows no weight rows for later descriptors.
     Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
     parameters reach their memory 2 cycles after they come, a weight row later, see `WeightBanks`.
 
@@ -79,18 +95,33 @@ class Loader(wiring.Component):
 
         # The descriptor arrives beat by beat; its sum is made in two stages, or half a word at a time.
         fetching, comes = Signal(), Signal()
-        words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(WORDS)]
-        m.d.comb += [d[f.name].eq(words[f.word][f.lsb:f.lsb + f.bits]) for f in FIELDS.values()]
+        kept_words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(OTHERS if c.lean else WORDS)]
+        # what no LINEAR looks at lies where only LINEAR looks
+        words = kept_words + kept_words[LINEARS:LINEARS + WORDS - len(kept_words)]
+        bits = {f.name: f.bits for f in FIELDS.values()}
+        if c.lean:
+            bits |= {name: field_bits(name, c) for name in LEAN_LIMITS[Opcode.LINEAR] if name != "count"}
+        zeros = {"weight_addr": 6, "param_addr": 6} if c.lean else {}  # bits of what are multiples
+        for f in FIELDS.values():
+            low = zeros.get(f.name, 0)
+            m.d.comb += d[f.name].eq(words[f.word][f.lsb + low:f.lsb + bits[f.name]] << low)
         m.d.comb += comes.eq(fetching & self.data.valid)
         arriving = self.data.payload.data
         beat = Signal(range(BYTES // c.axi_bytes))
         total = Signal(32)
+        place, kept = Signal.like(beat), Signal()
+        if c.lean:
+            others = beat[4:].all()
+            m.d.comb += [
+                place.eq(beat), kept.eq(1), place[-1].eq(beat[-1] & ~others),
+                kept.eq(~(others & ((d.opcode == int(Opcode.LINEAR)) | (beat == 2 * FIELDS["bank_mask"].word + 1)))),
+            ]
         with m.If(comes):
             m.d.sync += beat.eq(beat + 1)
-            for i in range(BYTES // c.axi_bytes):
-                with m.If(beat == i):
-                    m.d.sync += Cat(words)[i * c.axi_bits:(i + 1) * c.axi_bits].eq(arriving)
-        if c.axi_bits == 16:
+            for i in range(len(kept_words) * 32 // c.axi_bits):
+                with m.If((place == i) & kept if c.lean else beat == i):
+                    m.d.sync += Cat(kept_words)[i * c.axi_bits:(i + 1) * c.axi_bits].eq(arriving)
+        if c.lean:
             half, carry = Signal(17), Signal()
             m.d.comb += half.eq(total[:16] + arriving + carry)
             with m.If(comes):
@@ -103,8 +134,10 @@ class Loader(wiring.Component):
             with m.If(arrived):
                 m.d.sync += total.eq(total + partial)
         legal, in_limits = Signal(), Signal()
+        if c.lean:
+            m.d.comb += in_limits.eq(d.opcode <= max(Opcode))
         with m.Switch(d.opcode):
-            for opcode, limits in LIMITS.items():
+            for opcode, limits in ({} if c.lean else LIMITS).items():
                 with m.Case(int(opcode)):
                     checks: list[Value] = [Const(1)]
                     for name, (low, high) in limits.items():
@@ -117,13 +150,20 @@ class Loader(wiring.Component):
                         checks += [~d.width[:clog2(c.lanes)].any(), ~d.mask_low[:clog2(c.lanes)].any(), d.width <= c.head_max,
                                    whole | (d.mask_low + d.width <= c.word)]
                     m.d.comb += in_limits.eq(Cat(checks).all())
-        m.d.sync += legal.eq((total == 0) & (d.magic == MAGIC) & in_limits)
+        marked = Signal()
+        m.d.comb += marked.eq(d.magic == MAGIC)
+        if c.lean:  # looked at as it comes, and not kept
+            marked = Signal(name="was_marked")
+            with m.If(comes & (beat == 1)):
+                m.d.sync += marked.eq(arriving == MAGIC)
+        m.d.sync += legal.eq((total == 0) & marked & in_limits)
 
         # Weights are collected to rows; parameters are written as they come.
         m.submodules.widen = widen = Widen(c.axi_bits, c.row_bits)
         loading, params = Signal(), Signal()  # an image is on its way; it is the parameters'
         late, every = Signal(), Signal()  # it is for later descriptors; its rows go to each bank
-        left = Signal(16 + clog2(max(c.param_parts, 16)))  # rows of the image, or words of the bus, that are not written
+        most = max(c.weight_rows, c.param_beats * c.param_parts) if c.lean else (1 << 16 + clog2(max(c.param_parts, 16))) - 1
+        left = Signal(range(most + 1))  # rows of the image, or words of the bus, that are not written
         bank, row = Signal.like(self.weight_write.bank), Signal(max(len(self.weight_write.row), len(self.param_write.addr)))
         item_here, stuck = Signal(), Signal()
         m.d.comb += [
@@ -149,21 +189,25 @@ class Loader(wiring.Component):
                 m.d.sync += row.eq(row)
 
         here = Signal(32)  # the descriptor's address
+        number = Signal(c.address_bits - clog2(BYTES) if c.lean else 16)
         has_image, may_load, has_late, rows = Signal(), Signal(), Signal(), Signal(20)
         m.d.comb += [
             has_image.eq((d.weight_rows != 0) | (d.param_beats != 0)),
             may_load.eq(d.prefetch | self.idle), every.eq(d.lanewise & ~late),
-            has_late.eq(((d.opcode == int(Opcode.LINEAR)) | (d.opcode == int(Opcode.HAMMING))) & (d.count != 0)),
-            rows.eq(Mux(late, d.count, d.weight_rows)),
+            self.layer.eq(number),
+            rows.eq(Mux(late, d.count, d.weight_rows)[:len(left)]),
         ]
+        if not c.lean:
+            m.d.comb += has_late.eq(
+                ((d.opcode == int(Opcode.LINEAR)) | (d.opcode == int(Opcode.HAMMING))) & (d.count != 0))
 
         def go_on() -> None:
-            m.d.sync += [here.eq(here + BYTES), self.layer.eq(self.layer + 1)]
+            m.d.sync += [here.eq(here + BYTES), number.eq(number + 1)]
             m.next = "NEXT"
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [here.eq(self.segment + self.program), self.layer.eq(0)]
+                m.d.sync += [here.eq(self.segment + self.program), number.eq(0)]
                 with m.If(self.start):
                     m.next = "NEXT"
             with m.State("NEXT"):
@@ -244,7 +288,8 @@ class Loader(wiring.Component):
                 return loads, False
             rows = image(d["weight_addr"], d["weight_rows"], c.row_bits)
             params = image(d["param_addr"], d["param_beats"] * c.param_parts, c.axi_bits)
-            late = image(d["offset"], d["count"] if d["opcode"] in (Opcode.LINEAR, Opcode.HAMMING) else 0, c.row_bits)
+            later = d["opcode"] in (Opcode.LINEAR, Opcode.HAMMING) and not c.lean
+            late = image(d["offset"], d["count"] if later else 0, c.row_bits)
             apart = 1 if d["lanewise"] else c.issue
             loads.append(Load(d, [(d["lanewise"], i % c.issue, d["weight_base"] + i // apart, row) for i, row in enumerate(rows)],
                               [(d["param_base"] * c.param_parts + i, word) for i, word in enumerate(params)],

@@ -75,7 +75,8 @@ class Mover(wiring.Component):
 
         # Where the next word lies: an address that runs through step_stride words of a bank, then starts again in the next.
         depth = max(c.spike_words * c.cores, c.u_beats)
-        left, addr, block, run = Signal(21), Signal(range(depth)), Signal(range(depth)), Signal(16)
+        left, addr = Signal(range(depth + 1) if c.lean else 21), Signal(range(depth))
+        block, run = Signal(range(depth)), Signal(16)
         bank = Signal(clog2(c.cores))
         more = Signal()  # left is not 0
         step, block_over = Signal(), Signal()
@@ -136,7 +137,12 @@ class Mover(wiring.Component):
         with m.If(narrow.wide.ready | queued):
             m.d.sync += here.eq(0)
         with m.If(coming):
-            m.d.sync += [here.eq(1), here_bank.eq(coming_bank), spikes.eq(words), beat.eq(self.u_read.data)]
+            m.d.sync += [here.eq(1), here_bank.eq(coming_bank)]
+        if c.lean:  # nobody else reads meanwhile: the memories hold it
+            m.d.comb += [spikes.eq(words), beat.eq(self.u_read.data)]
+        else:
+            with m.If(coming):
+                m.d.sync += [spikes.eq(words), beat.eq(self.u_read.data)]
 
         # Jobs: a LOAD is one, a STORE as many as it takes, or one where nobody else writes.
         source, beats = self.read_jobs.payload.addr, self.read_jobs.payload.beats  # not stored yet
@@ -150,7 +156,7 @@ class Mover(wiring.Component):
         with m.If(self.write_jobs.ready):
             m.d.sync += self.write_jobs.valid.eq(0)
         where = [source.eq(self.segments.as_value().word_select(d.segment, 32) + d.offset),
-                 beats.eq(d.count << Mux(d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits)))]
+                 beats.eq(d.count[:len(left)] << Mux(d.space, clog2(c.u_beat_bits // c.axi_bits), clog2(c.word // c.axi_bits)))]
         if c.lean:
             m.d.comb += where
         else:

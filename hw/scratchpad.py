@@ -38,15 +38,19 @@ class Scratchpad(wiring.Component):
         c = self.config
         low = clog2(c.taps)
         for core, i in product(range(c.cores), range(c.taps)):
-            m.submodules[f"bank{core}_{i}"] = memory = Memory(shape=c.word, depth=c.spike_words // c.taps, init=[])
-            write = memory.write_port(granularity=c.neuron_lanes)
-            read = memory.read_port()
-            address, mask = self.write.addr[core], self.write.mask[core]
-            m.d.comb += [
-                write.addr.eq(address >> low), write.data.eq(self.write.data[core]),
-                write.en.eq(mask & (address[:low] == i).replicate(len(mask))),
-                read.addr.eq(self.read.addr[i]), read.en.eq(self.read.en), self.read.data[i][core].eq(read.data),
-            ]
+            parts = c.word // c.lanes if c.lean else 1  # the beats of a result are written together: no enables of parts
+            for part in range(parts):
+                name = f"bank{core}_{i}" + (f"_part{part}" if c.lean else "")
+                m.submodules[name] = memory = Memory(shape=c.word // parts, depth=c.spike_words // c.taps, init=[])
+                write = memory.write_port(granularity=c.word // parts if c.lean else c.neuron_lanes)
+                read = memory.read_port()
+                address, mask = self.write.addr[core], self.write.mask[core][part * c.beats:][:len(write.en)]
+                m.d.comb += [
+                    write.addr.eq(address >> low), write.data.eq(self.write.data[core].word_select(part, c.word // parts)),
+                    write.en.eq(mask & (address[:low] == i).replicate(len(mask))),
+                    read.addr.eq(self.read.addr[i]), read.en.eq(self.read.en),
+                    self.read.data[i][core].word_select(part, c.word // parts).eq(read.data),
+                ]
         m.submodules.residual = residual = Memory(shape=c.u_beat_bits, depth=c.u_beats, init=[])
         u_write_port, u_read_port = residual.write_port(), residual.read_port()
         m.d.comb += [

@@ -12,6 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
+from golden.spec.descriptor import field_bits
 from hw.bus import SpikeRead, descriptor_layout, is_last, lasts
 from hw.taps import Taps
 
@@ -88,14 +89,17 @@ class Walker(wiring.Component):
         row_bits = clog2(c.weight_rows)
         sub_groups = clog2(c.word // c.lanes)
 
-        ends = lasts(m, d, ("steps", "kernel_h", "kernel_w", "words"))
+        ends = lasts(m, c, d, ("steps", "kernel_h", "kernel_w", "words"))
         only = {name: Signal(name=f"only_{name}") for name in ("kernel_h", "kernel_w", "words")}
         m.d.sync += [signal.eq(d[name] == 1) for name, signal in only.items()]
 
         # Loop counters, outer to inner, and the bank address each level starts from.
-        oy, ox, group, step = Signal(12), Signal(12), Signal(8), Signal(8)
-        ky, kx, word = Signal(8), Signal(8), Signal(8)
-        iy0, iy, ix0, ix = (Signal(signed(14), name=name) for name in ("iy0", "iy", "ix0", "ix"))
+        oy, ox, group, step, ky, kx, word = (
+            Signal(field_bits(field, c), name=name) for name, field in (
+                ("oy", "out_h"), ("ox", "out_w"), ("group", "groups"), ("step", "steps"), ("ky", "kernel_h"), ("kx", "kernel_w"),
+                ("word", "words")))
+        place = signed(field_bits("in_h", c) + 2)
+        iy0, iy, ix0, ix = (Signal(place, name=name) for name in ("iy0", "iy", "ix0", "ix"))
         m.d.comb += [iy.eq(iy0 + ky), ix.eq(ix0 + kx)]
         at_oy, at_ox, at_step, at_ky, at_kx, addr = (
             Signal(addr_bits, name=name) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
@@ -268,7 +272,10 @@ class Walker(wiring.Component):
                 m.d.sync += late.eq(early)
         m.d.comb += under_way.eq((tag1.valid | tag2.valid) & c.lean)
         inside = Signal()
-        m.d.comb += [inside.eq((iy.as_unsigned() < d.in_h) & (ix.as_unsigned() < d.in_w)), self.read.en.eq(tag1.valid)]
+        m.d.comb += [
+            inside.eq((iy.as_unsigned() < d.in_h[:len(iy)]) & (ix.as_unsigned() < d.in_w[:len(ix)])),
+            self.read.en.eq(tag1.valid),
+        ]
         for i, read_addr in enumerate(self.read.addr):
             with m.If(issue if c.lean else Const(1)):
                 m.d.sync += [read_addr.eq(addr >> low), tag1.inside[i].eq(inside & (addr[:low] == i))]

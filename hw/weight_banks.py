@@ -53,14 +53,16 @@ class WeightBanks(wiring.Component):
         c = self.config
         if c.cores == 1:
             for slot in range(c.issue):
-                m.submodules[f"bank{slot}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
-                write, read, user = bank.write_port(granularity=c.ham_lanes * c.w_bits), bank.read_port(), self.read[0]
                 mine = self.write.en & (self.write.every | (self.write.bank == slot))
-                m.d.comb += [
-                    write.addr.eq(self.write.row), write.data.eq(self.write.data),
-                    write.en.eq(self.write.parts & mine.replicate(len(self.write.parts))),
-                    read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]), user.data[slot].eq(read.data),
-                ]
+                user, bits = self.read[0], c.ham_lanes * c.w_bits
+                for i, part in enumerate(self.write.parts):  # one memory for each part needs no enables of parts
+                    m.submodules[f"bank{slot}_part{i}"] = bank = Memory(shape=bits, depth=c.weight_rows, init=[])
+                    write, read = bank.write_port(), bank.read_port()
+                    m.d.comb += [
+                        write.addr.eq(self.write.row), write.data.eq(self.write.data.word_select(i, bits)),
+                        write.en.eq(part & mine), read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]),
+                        user.data[slot].word_select(i, bits).eq(read.data),
+                    ]
             return m
         next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
         m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data)]

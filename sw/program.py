@@ -99,6 +99,7 @@ class ProgramBuilder:
                 moved["offset"] = images
             fields = {name: value + moved.get(name, 0) for name, value in one.fields.items()}
             words += descriptor.encode(one.opcode, {**fields, "layer": number})
+            descriptor.check_limits(descriptor.decode(words[-descriptor.WORDS:]), self.config)
         return np.array(words, "<u4").view(np.uint8)
 
     def program(self, offset: int) -> Program:
@@ -123,7 +124,8 @@ class ProgramBuilder:
                 for layer in stage.layers:
                     self._keep(layer)
         program = [(x.opcode, dict(x.fields)) for x in self._descriptors]
-        load_ahead(self.config, program)
+        if not self.config.lean:
+            load_ahead(self.config, program)
         self._descriptors = [replace(x, fields=d) for x, (_, d) in zip(self._descriptors, program, strict=True)]
         self._emit(Made(Opcode.END, {}, "end"))
 

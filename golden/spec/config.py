@@ -118,6 +118,8 @@ class Config:
             value = getattr(self, field)
             check(value & (value - 1) == 0, f"{field} = {value} is not a power of two")
         check(not self.lean or self.cores == 1, f"cores = {self.cores} of a lean machine")
+        check(not self.lean or (self.levels_max == 1 and not self.any_neuron), "several levels or odd leaks of a lean machine")
+        check(not self.lean or self.axi_bits == 16, f"axi_bits = {self.axi_bits} of a lean machine, not 16")
         check(self.lean or self.axi_bits >= 32, f"axi_bits = {self.axi_bits} < 32, which only a lean machine has")
         check(self.u_bits <= self.x_bits <= self.acc_bits,
               f"x_bits = {self.x_bits} is outside u_bits..acc_bits = {self.u_bits}..{self.acc_bits}")
@@ -202,7 +204,7 @@ MICRO = Config(
 PICO = Config(
     name="pico", cores=1, lanes=4, issue=1, word=16, neuron_lanes=1, ham_tokens=1, axi_bits=16,
     spike_words=2048, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=16,
-    sharing=1, sum_bits=12, taps=1, acc_bits=18, x_bits=17, count_bits=12, address_bits=17, lean=True,
+    sharing=1, sum_bits=12, taps=1, acc_bits=18, x_bits=17, count_bits=10, address_bits=17, lean=True,
 )
 SMALL = Config(
     name="small", cores=2, lanes=16, issue=2, word=32, neuron_lanes=8, ham_tokens=8, axi_bits=32,

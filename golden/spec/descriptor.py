@@ -188,9 +188,30 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.STORE: {"count": (1, 1 << 20), "step_stride": (1, 65535)},
 }
 
+#: Narrower ones of a lean machine, which loads nothing for later descriptors. It does not look at limits: the compiler does.
+LEAN_LIMITS = {
+    **LIMITS,
+    Opcode.LINEAR: {
+        **LIMITS[Opcode.LINEAR], **dict.fromkeys(("out_h", "out_w"), (1, 255)), **dict.fromkeys(("in_h", "in_w"), (0, 255)),
+        **dict.fromkeys(("kernel_h", "kernel_w"), (1, 15)), **dict.fromkeys(("groups", "steps"), (1, 31)), "words": (1, 127),
+        "bank_mask": (1, 1), "count": (0, 0),
+    },
+    Opcode.HAMMING: {**LIMITS[Opcode.HAMMING], "bank_mask": (1, 1), "count": (0, 0)},
+}
+
+
+def limits(config: Config) -> dict[Opcode, dict[str, tuple[int, int]]]:
+    """`LIMITS` of a machine."""
+    return LEAN_LIMITS if config.lean else LIMITS
+
+
+def field_bits(name: str, config: Config) -> int:
+    """Bits of a LINEAR descriptor's field that a machine looks at."""
+    return limits(config)[Opcode.LINEAR].get(name, (0, FIELDS[name].high))[1].bit_length()
+
 
 def check_limits(values: Mapping[str, int], config: Config) -> None:
-    """Refuse a descriptor that the machine refuses with error code 1.
+    """Refuse a descriptor that the machine refuses with error code 1, or a lean one, which trusts the compiler, does not do.
 
     Raises
     ------
@@ -199,7 +220,7 @@ def check_limits(values: Mapping[str, int], config: Config) -> None:
         ``head_max``, or neither within one word nor whole words.
     """
     opcode = Opcode(values["opcode"])
-    for name, (low, high) in LIMITS[opcode].items():
+    for name, (low, high) in limits(config)[opcode].items():
         if not low <= values[name] <= high:
             raise DescriptorError(f"{opcode.name} descriptor: {name} = {values[name]} is outside {low}..{high}")
     if opcode == Opcode.HAMMING:

@@ -246,8 +246,8 @@ class Model:
                 raise ModelError(f"layer '{layer.name}' has {', '.join(small)}")
             if not layer.inputs:
                 raise ModelError(f"layer '{layer.name}' reads nothing")
-            for name in (*layer.inputs, layer.residual):
-                if name and name not in known:
+            for name in (*layer.inputs, *([layer.residual] if layer.residual else [])):
+                if name not in known:
                     raise ModelError(f"layer '{layer.name}' reads '{name}', which no layer before it writes")
             t, h, w, _ = known[layer.inputs[0]]
             shape = (1 if layer.op == HEAD else t, layer.out_size(h), layer.out_size(w), layer.channels)

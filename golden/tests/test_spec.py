@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.spec import descriptor, pages
-from golden.spec.config import BASE, PRESETS, SMALL, ConfigError, preset
+from golden.spec.config import BASE, PICO, PRESETS, SMALL, ConfigError, preset
 from golden.spec.model import Model, ModelError
 from golden.spec.registers import REGISTERS
 
@@ -105,7 +105,8 @@ def test_a_good_graph_is_read():
 @pytest.mark.parametrize(("path", "value"), [
     (("name",), 5), (("classes",), "ab"), (("classes",), [1, 2]), (("u_frac",), "x"), (("card",), 5), (("layers",), 3),
     (("encoding", "timesteps"), "16"), (("encoding", "patch"), 0), (("layers", 0, "inputs"), []),
-    (("layers", 0, "inputs"), [["a"]]), (("layers", 0, "channels"), None), (("layers", 0, "channels"), 2.0),
+    (("layers", 0, "inputs"), [["a"]]), (("layers", 0, "inputs"), [""]), (("layers", 0, "channels"), None),
+    (("layers", 0, "channels"), 2.0),
     (("layers", 0, "theta"), 128.5), (("layers", 0, "stride"), 0), (("layers", 0, "heads"), "2"), (("layers", 0, "name"), ""),
     (("layers",), [_graph()["layers"][0]] * 2),
 ])
@@ -195,3 +196,14 @@ def test_dependency_law(source):
 
 def test_every_preset_has_a_different_digest():
     assert len({c.digest for c in PRESETS.values()}) == len(PRESETS)
+
+
+def test_a_lean_machine_has_narrower_limits():
+    names = ("out_h", "out_w", "kernel_h", "kernel_w", "groups", "steps", "words", "planes", "slices", "bank_mask")
+    ones = dict.fromkeys(names, 1)
+    for more in ({"groups": 32}, {"out_w": 256}, {"kernel_h": 16}, {"count": 1}):
+        fields = descriptor.decode(descriptor.encode(descriptor.Opcode.LINEAR, {**ones, **more}))
+        descriptor.check_limits(fields, SMALL)
+        (name, value), = more.items()
+        with pytest.raises(descriptor.DescriptorError, match=f"{name} = {value} is outside"):
+            descriptor.check_limits(fields, PICO)

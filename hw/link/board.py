@@ -13,6 +13,7 @@ from hw.axi import Axi
 from hw.link.items import byte_stream
 from hw.link.link import Link, Site
 from hw.link.share import OUTSTANDING, MemoryShare
+from hw.link.slow_link import SlowLink
 from hw.link.uart import UartReceiver, UartTransmitter
 from hw.top import Accelerator
 
@@ -51,13 +52,18 @@ class Machine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.accelerator = accelerator = Accelerator(self.config)
-        m.submodules.link = link = Link(self.config, self.site)
+        m.submodules.link = link = SlowLink(self.config, self.site) if self.config.lean else Link(self.config, self.site)
         m.submodules.share = share = MemoryShare(self.config.axi_bits, 1 if self.config.lean else OUTSTANDING)
-        m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=WAITING_BYTES)
         connect(m, link.axil, accelerator.axil)
         connect(m, accelerator.axi, share.user0)
         connect(m, link.axi, share.user1)
         connect(m, share.axi, flipped(self.axi))
+        connect(m, link.answers, flipped(self.answers))
+        m.d.comb += [link.irq.eq(accelerator.irq), self.active.eq(link.active)]
+        if self.config.lean:  # a host that asks one thing after the other loses nothing without a queue
+            connect(m, flipped(self.requests), link.requests)
+            return m
+        m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=WAITING_BYTES)
         connect(m, flipped(self.requests), waiting.w_stream)
         # block RAM gives its data late in the cycle: they go through a register, every second cycle, more than the line brings
         m.d.comb += waiting.r_stream.ready.eq(~link.requests.valid)
@@ -65,8 +71,6 @@ class Machine(wiring.Component):
             m.d.sync += [link.requests.payload.eq(waiting.r_stream.payload), link.requests.valid.eq(1)]
         with m.Elif(link.requests.ready):
             m.d.sync += link.requests.valid.eq(0)
-        connect(m, link.answers, flipped(self.answers))
-        m.d.comb += [link.irq.eq(accelerator.irq), self.active.eq(link.active)]
         return m
 
 

@@ -21,6 +21,11 @@ def _step(state: int) -> int:
     return state
 
 
+def table() -> list[int]:
+    """What each byte becomes of an empty register: all of the CRC for who takes bytes one by one."""
+    return [_step(byte) for byte in range(1 << 8)]
+
+
 class Crc32(wiring.Component):
     """zlib's CRC-32, a byte a cycle.
 

@@ -18,7 +18,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from golden.spec.config import MICRO, PICO
+from golden.spec.config import MICRO, PICO, Config
 from golden.spec.link import ANSWER, CRC_BYTES, HEADER_BYTES, Kind, Status
 from hw.boards.catalog import BOARDS, OBSTACLES, BoardKind
 from hw.boards.page import table
@@ -155,17 +155,20 @@ print(hashlib.sha256(design(replace(BOARDS["{name}"], config=small), BoardTop, "
     assert ("EHXPLLL" in text) == bool(kind.vco_hz) and ("SB_SPRAM256KA" in text) == bool(kind.spram_bytes)
 
 
-def test_the_board_says_what_it_was_built_from() -> None:
+@pytest.mark.parametrize(("config", "divisor", "work"), [
+    (MICRO, 4, 0), pytest.param(PICO, BOARDS["icebreaker"].clock // BOARDS["icebreaker"].baud, 15_000, marks=pytest.mark.slow),
+], ids=["micro", "pico"])
+def test_the_board_says_what_it_was_built_from(config: Config, divisor: int, work: int) -> None:
     """From pin to pin: asked who it is, what every board has behind its pins answers with its build hash."""
-    site, divisor = Site(board="test", clock=1_000_000, memory_bytes=64, build="0123456789abcdef"), 4
-    dut = Board(MICRO, site, divisor)
+    site = Site(board="test", clock=1_000_000, memory_bytes=256, build="0123456789abcdef")
+    dut = Board(config, site, divisor)
     request = bytes([Kind.IDENTIFY, 7, 0])
     line = UartTransmitter.model(divisor, CobsEncoder.model(request + zlib.crc32(request).to_bytes(4, "little")))
-    size = HEADER_BYTES + 1 + len(site.identity(MICRO)) + CRC_BYTES
+    size = HEADER_BYTES + 1 + len(site.identity(config)) + CRC_BYTES
     levels: list[int] = []
 
     async def test(ctx: Any) -> None:
-        for cycle in range(len(line) + 10 * divisor * (size + 8)):
+        for cycle in range(len(line) + 10 * divisor * (size + 8) + work):
             ctx.set(dut.rx, line[cycle] if cycle < len(line) else 1)
             *_, tx = await ctx.tick().sample(dut.tx)
             levels.append(tx)
@@ -174,7 +177,7 @@ def test_the_board_says_what_it_was_built_from() -> None:
     ((answer, broken),) = CobsDecoder.model(UartReceiver.model(divisor, levels))
     body, crc = answer[:-CRC_BYTES], answer[-CRC_BYTES:]
     assert not broken and int.from_bytes(crc, "little") == zlib.crc32(body)
-    assert body == bytes([Kind.IDENTIFY | ANSWER, 7, 0, Status.OK]) + site.identity(MICRO) and bytes.fromhex(site.build) in body
+    assert body == bytes([Kind.IDENTIFY | ANSWER, 7, 0, Status.OK]) + site.identity(config) and bytes.fromhex(site.build) in body
 
 
 @pytest.mark.parametrize("kind", BOARDS.values(), ids=BOARDS)

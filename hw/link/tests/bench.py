@@ -12,6 +12,7 @@ from golden.spec.config import SMALL, Config
 from golden.spec.link import ANSWER, Status
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.link import Link, Site
+from hw.link.slow_link import SlowLink
 from hw.tests.bench import Memory, simulate
 
 SITE = Site(board="bench", clock=20_000, memory_bytes=1 << 16, build="0123456789abcdef")
@@ -73,20 +74,25 @@ class World:
 
 
 async def registers(ctx: Any, bus: Any, world: World, rng: random.Random, stall: float) -> None:
-    """A background testbench: AXI4-Lite registers that answer at random times and note every write."""
+    """A background testbench: AXI4-Lite registers that answer at random times and note every write, with its last byte."""
+    kept = 0
     while True:
         ready = rng.random() >= stall
         ctx.set(bus.arready, ready)
         ctx.set(bus.awready, ready)
         ctx.set(bus.wready, ready)
-        _, _, ar, aw, w, araddr, awaddr, wdata = await ctx.tick().sample(
-            bus.arvalid, bus.awvalid, bus.wvalid, bus.araddr, bus.awaddr, bus.wdata)
+        _, _, ar, aw, w, araddr, awaddr, wdata, strobe = await ctx.tick().sample(
+            bus.arvalid, bus.awvalid, bus.wvalid, bus.araddr, bus.awaddr, bus.wdata, bus.wstrb)
         if not (ready and (ar or aw)):
             continue
         assert not (ar and aw) and aw == w
         for name in ("arready", "awready", "wready"):
             ctx.set(getattr(bus, name), 0)
-        value, status = world.register(araddr if ar else awaddr, None if ar else wdata)
+        mask = sum(0xFF << 8 * i for i in range(4) if strobe >> i & 1)
+        kept = kept & ~mask | wdata & mask
+        value, status = 0, Status.OK
+        if ar or strobe >> 3:
+            value, status = world.register(araddr if ar else awaddr, None if ar else kept)
         while rng.random() < stall:
             await ctx.tick()
         side = "r" if ar else "b"
@@ -98,7 +104,8 @@ async def registers(ctx: Any, bus: Any, world: World, rng: random.Random, stall:
 
 
 def run(line: Iterable[int], expected: bytes, rng: random.Random, *, stall: float = 0.0, bad: set[int] | None = None,
-        irq: bool = False, config: Config = SMALL, memory: Memory | None = None, dut: Link | None = None) -> tuple[Memory, World]:
+        irq: bool = False, config: Config = SMALL, memory: Memory | None = None, dut: Link | SlowLink | None = None,
+        ) -> tuple[Memory, World]:
     """Send bytes to a link until as many as expected have come back; check them, and that no more come.
 
     ``memory`` and ``dut`` go together, for tests that meddle with them while the line is read.

@@ -242,10 +242,8 @@ def rubbish(rng: random.Random, good: list[bytes]) -> bytes:
     return bytes(frame)
 
 
-@pytest.mark.parametrize("case", [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 24))])
-def test_fuzz(case: int) -> None:
-    """Good requests, repetitions, old ones and rubbish: answers and accesses are the twin's, so that nothing else is written."""
-    rng = new_rng()
+def fuzzed(rng: random.Random) -> bytes:
+    """A line of good requests, repetitions, old ones and rubbish."""
     good, line, sequence = [IDENTIFY], bytearray(IDENTIFY), 100
     for _ in range(60):
         if rng.random() < 0.5:
@@ -267,5 +265,12 @@ def test_fuzz(case: int) -> None:
             line += rng.choice(good)
         else:
             line += rubbish(rng, good)
-    line += b"\0"
-    compare(bytes(line), rng, stall=rng.choice([0.0, 0.3]), bad={rng.randrange(1 << 14) for _ in range(200)}, irq=case % 2 == 0)
+    return bytes(line) + b"\0"
+
+
+@pytest.mark.parametrize("case", [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 24))])
+def test_fuzz(case: int) -> None:
+    """Answers and accesses are the twin's, so that nothing else is written."""
+    rng = new_rng()
+    line = fuzzed(rng)
+    compare(line, rng, stall=rng.choice([0.0, 0.3]), bad={rng.randrange(1 << 14) for _ in range(200)}, irq=case % 2 == 0)

@@ -88,21 +88,50 @@ class Region:
     beats: int = 0
 
 
+NOTHING = Region()
+
+
+@dataclass(frozen=True)
+class Slots:
+    """``count`` places for what HAMMING makes, of so many rows and beats, at the ends of weight and parameter memory."""
+
+    count: int = 0
+    rows: int = 0
+    beats: int = 0
+
+    @property
+    def whole(self) -> Region:
+        """All of them together."""
+        return Region(0, self.count * self.rows, 0, self.count * self.beats)
+
+    def region(self, config: Config, slot: int) -> Region:
+        """One of them."""
+        row, beat = config.weight_rows - (slot + 1) * self.rows, config.param_beats - (slot + 1) * self.beats
+        return Region(row, self.rows, beat, self.beats)
+
+
 def _place(size: int, depth: int, align: int, used: int, used_size: int) -> tuple[int, bool]:
     """Base at the low or the high end of ``depth``, and whether it is disjoint from ``used``."""
     for base in (0, (depth - size) // align * align):
-        if not used_size or base + size <= used or used + used_size <= base:
+        if not overlap(base, size, used, used_size):
             return base, True
     return 0, False
 
 
-def place(config: Config, rows: int, beats: int, before: Region) -> tuple[Region, bool, bool]:
+def overlap(a: int, a_size: int, b: int, b_size: int) -> bool:
+    """Whether two ranges, given by first unit and size, share a unit."""
+    return bool(a_size and b_size) and a < b + b_size and b < a + a_size
+
+
+def place(config: Config, rows: int, beats: int, before: Region, kept: Region = NOTHING) -> tuple[Region, bool, bool]:
     """Place ``rows`` bank rows and ``beats`` where, if possible, the descriptor before does not use them.
+
+    What is ``kept`` for later ones are the last rows and beats of both memories.
 
     Returns
     -------
     The region, and whether its rows and its beats are disjoint from those in use: only then may they load early.
     """
-    row, rows_apart = _place(rows, config.weight_rows, config.rows_per_word, before.row, before.rows)
-    beat, beats_apart = _place(beats, config.param_beats, 1, before.beat, before.beats)
+    row, rows_apart = _place(rows, config.weight_rows - kept.rows, config.rows_per_word, before.row, before.rows)
+    beat, beats_apart = _place(beats, config.param_beats - kept.beats, 1, before.beat, before.beats)
     return Region(row, rows, beat, beats), rows_apart, beats_apart

@@ -53,6 +53,8 @@ def _joined(layouts: Layouts, first: Stage, then: Stage, forms: Mapping[str, For
 
     At most one layer touches residual tensors, which are updated in place; so no place of it may be made twice.
     """
+    if then.slots.count:
+        return None
     before, after = first.layer, then.layers[0]
     name = before.spike_out
     readers = [x for x in layouts.model.layers if name in x.inputs]

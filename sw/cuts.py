@@ -105,10 +105,12 @@ class Work:
                 self.alike.append({root.get(x, x) for x in (part.bases["origin"], part.other)})
         loading = [x for x in stage.passes if x.parameters.size]
         self.stays = sum(x.rows for x in loading) <= config.weight_rows and sum(x.beats for x in loading) <= config.param_beats
-        self.makes = sum(x.opcode == Opcode.HAMMING for x in stage.passes)
+        making = sum(x.opcode == Opcode.HAMMING for x in stage.passes)
+        self.makes = 0 if stage.slots.count else making  # beside LINEAR
         self.each = {x.name: 0.0 for x in stage.layers}  #: cycles of all places of a layer, made once
         for x in stage.passes:
-            self.each[x.layer] += _cycles(x, config, forms, SPARSE if x.bases.get("origin") in sparse else DENSE)
+            density = SPARSE if x.bases.get("origin") in sparse else DENSE
+            self.each[x.layer] = self.each.get(x.layer, 0) + _cycles(x, config, forms, density)
 
     @cached_property
     def names(self) -> dict[str, None]:
@@ -117,7 +119,8 @@ class Work:
 
     def cuts(self) -> Iterator[tuple[Sequence[range], Sequence[range]]]:
         """Rows and columns of all cuts into tiles of about equal size."""
-        sizes = [sorted({-(-n // i) for i in range(1, n + 1)}, reverse=True) for n in self.stage.size]
+        most = [1 if self.stage.slots.count else n for n in self.stage.size]
+        sizes = [sorted({-(-n // i) for i in range(1, m + 1)}, reverse=True) for n, m in zip(self.stage.size, most, strict=True)]
         for rows, columns in product(*sizes):
             yield chunks(self.stage.size[0], rows), chunks(self.stage.size[1], columns)
 

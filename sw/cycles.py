@@ -7,8 +7,9 @@ random and nothing is fitted. Many positions are walked through at once, each pi
 before its share so that its pipeline is full when the share begins.
 
 Exact to the cycle but for where a piece begins, and but for what runs beside: a row of weights that is written meanwhile can
-take a port from a busy core for a cycle (hw/weight_banks.py), and the mover and HAMMING wait where LINEAR uses the scratchpad,
-which is not counted. Between descriptors stand the waits for the loader. The errors: docs/decisions/005-base-at-full-speed.md.
+take a port from a busy core for a cycle (hw/weight_banks.py), and the mover waits where LINEAR uses the scratchpad, which is not
+counted; where HAMMING does, an average is. Between descriptors stand the waits for the loader. The errors:
+docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 
 from golden.spec.config import Config
 from golden.spec.descriptor import BYTES, Opcode, taps_at_once
+from golden.spec.registers import STATISTICS, STATISTICS_BYTES
 from sw.bundle import Bundle
 from sw.device.golden import Fields, GoldenDevice
 from sw.device.hazards import UNITS
 from sw.driver import Driver, Result
+from sw.overlap import hamming_cycles, hamming_loads
 from sw.packing import Array
 
 Times = NDArray[np.int32]
@@ -92,12 +95,15 @@ class TimedDevice(GoldenDevice):
         self._before: str | None = None  # its unit, where it is not
         self._ends = dict.fromkeys(UNITS.values(), -NEXT)  # of each unit's last descriptor
         self._loads = False  # the mover's is a LOAD
+        self._making, self._loads_each = 0, 0.0  # HAMMING's last descriptor; words that it reads in a cycle, on average
+        self._reads = 0.0  # those that LINEAR reads
 
     def _execute(self, d: Fields) -> None:
         """Count first: a descriptor may overwrite what it read."""
         c, opcode, unit = self.config, Opcode(d["opcode"]), UNITS[Opcode(d["opcode"])]
         if opcode == Opcode.LINEAR:
-            self._cycles = cycles(linear_walk(c, d, self._banks), c.queue_depth) + drain(c)
+            walk = linear_walk(c, d, self._banks)
+            self._cycles = cycles(walk, c.queue_depth) + drain(c)
         elif opcode == Opcode.HAMMING:
             self._cycles = hamming_cycles(c, d)
         else:
@@ -106,6 +112,12 @@ class TimedDevice(GoldenDevice):
         needed = {unit, self._before or unit}
         needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
         begin = max(ready, self._since + 1, *(self._ends[x] + NEXT for x in needed))
+        if opcode == Opcode.LINEAR:
+            self._reads = walk.bits.shape[0] * walk.bits.shape[1] / self._cycles
+            self._delay(self._lost(min(self._ends["hamming"] - begin, self._cycles)))
+        elif opcode == Opcode.HAMMING:
+            self._making, self._loads_each = self._get("LAYER"), hamming_loads(c, d) / self._cycles
+            self._cycles += self._lost(min(self._ends["linear"] - begin, self._cycles))
         self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
         if unit != "mover" and d["count"]:
             self._loader = self._fetch(begin + LATE, d["count"] * c.row_bits // c.axi_bits)
@@ -113,6 +125,17 @@ class TimedDevice(GoldenDevice):
         self._loads = opcode == Opcode.LOAD if unit == "mover" else self._loads
         self._elapsed = max(self._ends.values())
         super()._execute(d)
+
+    def _lost(self, together: int) -> int:
+        """Cycles that HAMMING waits for LINEAR's reads in so many with both: as many as if these came at any time."""
+        return round(max(together, 0) * self._loads_each * self._reads / max(1 - self._reads, 0.1))
+
+    def _delay(self, lost: int) -> None:
+        """HAMMING, which runs already, takes so many cycles more."""
+        self._ends["hamming"] += lost
+        at = self._get("SEGMENT3") + self._making * STATISTICS_BYTES + 4 * list(STATISTICS).index("cycles")
+        if lost:
+            self._memory[at : at + 4].view("<u4")[0] += lost  # in its record
 
     def _ready(self, d: Fields) -> int:
         """Cycle in which a descriptor and its images are there (hw/loader.py)."""
@@ -164,18 +187,6 @@ def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int
         return moved + 8
     sets = ceil(beats / STORED)
     return max(moved, memory.latency * sets + beats + 3 * d["count"] * d["space"]) + 24 + 12 * sets
-
-
-def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:
-    """Cycles of a HAMMING descriptor (the states of hw/hamming.py, one by one)."""
-    width, loads = d["width"], config.ham_tokens // config.cores
-    words, groups = -(-width // config.word), width // config.lanes
-    groups_per_word = min(width, config.word) // config.lanes
-    blocks = -(-d["bank_tokens"] // loads)
-    load = words * words * blocks * (2 + 2 * loads)
-    count = blocks * (width + 1) * words * groups_per_word
-    write = groups * (4 + width * (d["slices"] + 2) + config.beats * (1 + config.param_parts))
-    return 1 + load + count + 4 + write + 1
 
 
 def passes_of(slices: int, planes: int) -> list[tuple[int, int, int]]:

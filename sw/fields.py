@@ -37,7 +37,8 @@ class Pass:
     With ``other``, every place of the ``origin`` tensor is read together with the same place of this one: the
     descriptor starts from the lower of the two, and its ``x_stride`` is the way to the upper. With ``through`` the taps in x are
     not columns but copies of the tensor.
-    ``rows`` are bank rows of weight memory in use, of which the image fills none where they are generated.
+    ``rows`` are bank rows of weight memory in use, of which the image fills none where they are generated, and ``slot`` is where
+    HAMMING makes them (`sw.overlap`); -1: wherever there is room.
     One row added (or, lanewise, one lane) stands for ``sop[0] / sop[1]`` synaptic operations.
     """
 
@@ -55,6 +56,7 @@ class Pass:
     parameters: Bytes = field(default_factory=lambda: EMPTY)
     rows: int = 0
     beats: int = 0
+    slot: int = -1
     sop: tuple[int, int] = (0, 1)
 
     @property

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from golden.spec.model import ATTENTION, CONV, HEAD, MASK, Layer, Shape
 from sw import addition, attention, linear
+from sw.allocation import Slots
 from sw.bits import gather_passes, mask_passes
 from sw.fields import Pass
 from sw.layouts import Layouts, SpikeTensor, logit_beats, residual_beats
 from sw.packing import Array
 from sw.tiles import RESIDUAL_SPACE, SPIKE_SPACE, Box, Form, Window
+
+NOWHERE = Slots()
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Stage:
 
     What the passes of one layer make for each other alone, they make and read in the same places. Tensors in ``held`` are what
     one layer makes for the next one alone, and never leave the chip. ``ways`` lead from places of the last layer to those that
-    another one, by name, has to make for them: through one window after the other.
+    another one, by name, has to make for them: through one window after the other. One that has ``slots`` for what HAMMING makes
+    has all places at once, and its passes are in the order in which they run.
     """
 
     layers: tuple[Layer, ...]
@@ -28,6 +32,7 @@ class Stage:
     size: tuple[int, int]
     held: frozenset[str] = frozenset()
     ways: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
+    slots: Slots = NOWHERE
 
     @property
     def layer(self) -> Layer:

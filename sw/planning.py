@@ -11,6 +11,7 @@ from golden.spec.model import CONV, HEAD, INPUT, Layer
 from sw.allocation import AllocationError
 from sw.chains import chains
 from sw.layouts import Layouts
+from sw.overlap import overlapped
 from sw.packing import Array
 from sw.passes import Stage, form, forms, layer_stages
 from sw.spilling import Plan, Planner
@@ -78,16 +79,31 @@ def _pieces(layouts: Layouts, layers: Sequence[Layer]) -> frozenset[str]:
 
 
 def _plans(layouts: Layouts, layers: Sequence[Layer], tensors: Mapping[str, Array]) -> list[Plan]:
-    """The plan with a stage for each layer, and where tensors have to lie outside one with chains of them, if that fits."""
+    """Plans with HAMMING beside LINEAR, if that fits, and with a stage for each layer; where tensors have to lie outside also
+    such with chains of layers.
+
+    Raises
+    ------
+    AllocationError
+        If nothing fits.
+    """
     stages: list[Stage] = []
     named = [INPUT, *(name for x in layouts.model.layers for name in (x.spike_out, x.u_out) if name)]
     known = {name: form(layouts, name) for name in named}
     for layer in layers:
         stages += layer_stages(layouts, layer, tensors)
         known |= forms(layouts, layer)
-    plan = Planner(layouts, stages, known).plan()
-    plans = [plan]
-    if plan.outside:
+    plans: list[Plan] = []
+    beside = overlapped(stages, layouts.config)
+    for some in [beside, stages] if beside != stages else [stages]:
+        try:
+            plans.append(Planner(layouts, some, known).plan())
+        except AllocationError:
+            if some is stages and not plans:
+                raise
+            continue
+        if not plans[-1].outside:
+            break
         with suppress(AllocationError):
-            plans.append(Planner(layouts, chains(layouts, stages, known), known).plan())
+            plans.append(Planner(layouts, chains(layouts, some, known), known).plan())
     return plans

@@ -13,7 +13,7 @@ from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
 from golden.spec.model import HEAD, INPUT, Layer
 from sw.ahead import least_cycles, load_ahead
-from sw.allocation import Region, place
+from sw.allocation import Region, Slots, overlap, place
 from sw.bundle import LOGITS, RESIDUAL, SPIKES, Program, Step, Tensor
 from sw.cuts import MOVE, Cut
 from sw.fields import Pass, Place
@@ -205,7 +205,7 @@ class ProgramBuilder:
                 made |= {name: (there[name], part.layer) for address, name in part.bases.items() if address not in READS}
                 if loads or not items or items[-1].stores:
                     items.append(_Item(loads, [], []))
-                made_now = self._pass(part, placed(part, own, there), regions.get(i), i in done)
+                made_now = self._pass(part, placed(part, own, there), regions.get(i), i in done, stage.slots)
                 items[-1].computes.append(_counted(made_now, stage, cut, tile) if stage.ways.get(part.layer) else made_now)
                 done.add(i)
             kept = stage.held.intersection(self.tensors).difference(self.plan.bases)
@@ -233,13 +233,18 @@ class ProgramBuilder:
             row, beat = row + x.rows, beat + x.beats
         return found
 
-    def _pass(self, part: Pass, fields: dict[str, int], stacked: tuple[Region, bool] | None, again: bool) -> Made:
+    def _pass(
+        self, part: Pass, fields: dict[str, int], stacked: tuple[Region, bool] | None, again: bool, slots: Slots
+    ) -> Made:
         """A pass with its weights and parameters: loaded, there already, or (no parameters) made by HAMMING before it."""
         loads = bool(part.parameters.size)
         if stacked:
             region, apart = stacked
+        elif part.slot >= 0:
+            region = slots.region(self.config, part.slot)
+            apart = not (loads and overlap(region.beat, region.beats, self._before.beat, self._before.beats))
         elif loads:
-            region, rows_apart, beats_apart = place(self.config, part.rows, part.beats, self._before)
+            region, rows_apart, beats_apart = place(self.config, part.rows, part.beats, self._before, slots.whole)
             apart = beats_apart and (rows_apart or not part.weights.size)
         else:
             region = self._made

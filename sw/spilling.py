@@ -96,6 +96,9 @@ class Planner:
         alone = {x for x, (first, last) in self.life.items() if first == last and x not in {INPUT, *layouts.shapes}}
         inner = held | alone
         sparse = frozenset(x.spike_out for x in model.layers if x.levels == 1 or (x.op == CONV and x.depthwise))
+        for passes in (x.passes for x in stages if x.slots.count):  # K and V that HAMMING reads where they are made
+            made = {x.bases["spike_dst"] for x in passes if "spike_dst" in x.bases}
+            self.fixed |= {x.bases[name] for x in passes for name in ("k_src", "v_src") if x.bases.get(name) in made}
         self.works = [Work(stage, forms, self.root, inner, sparse, config) for stage in stages]
         self.inner = inner
         self.outer = [x for x in self.life if x not in inner and x not in self.fixed]

@@ -29,6 +29,7 @@ from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
 from hw.write_share import WriteShare
 from sim.formal.contracts import QueueContract, StreamContract
+from sim.formal.reads import ReadContract
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ PROOFS = {
     "stream-decoder": Proof(lambda: StreamContract(lambda: Decoder(MICRO), constant=("lanewise",)), depth=12),
     "stream-bursts": Proof(lambda: StreamContract(lambda: Bursts(SMALL)), depth=20),
     "stream-read-dma": Proof(lambda: StreamContract(lambda: ReadDma(SMALL), low=("stop",)), depth=10),
+    "reads": Proof(lambda: ReadContract(SMALL), depth=9),
     "stream-write-dma": Proof(lambda: StreamContract(lambda: WriteDma(SMALL), low=("stop",)), depth=10),
     "stream-write-share": Proof(lambda: StreamContract(lambda: WriteShare(SMALL), low=("written",))),
     "stream-cobs-decoder": Proof(lambda: StreamContract(CobsDecoder)),

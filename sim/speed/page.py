@@ -128,17 +128,23 @@ def _sweeps(s: Sweeps) -> list[str]:
     full = s.densities[-1].predicted
     densities = [(f"{x.density:.0%}", *counted(x), f"{full / x.predicted:.2f}", f"{1 / x.density:.2f}",
                   f"{x.density * full / x.predicted:.2f}") for x in s.densities]
-    steps, taken = (np.array([getattr(x, key) for x in s.attention]) for key in ("timesteps", "predicted"))
-    slope, start = np.polyfit(steps, taken, 1, w=1 / taken)
-    line = slope * steps + start
-    lengths = [(x.timesteps, *counted(x), f"{x.predicted / x.timesteps:,.0f}", f"{y:,.0f}")
-               for x, y in zip(s.attention, line, strict=True)]
+    lengths, found = [], []
+    for places in dict.fromkeys(x.places for x in s.attention):
+        some = [x for x in s.attention if x.places == places]
+        steps, taken = (np.array([getattr(x, key) for x in some]) for key in ("timesteps", "predicted"))
+        slope, start = np.polyfit(steps, taken, 1, w=1 / taken)
+        line = slope * steps + start
+        lengths += [(f"{places}x{places}", x.timesteps, x.slices, *counted(x), f"{x.predicted / x.timesteps:,.0f}", f"{y:,.0f}")
+                    for x, y in zip(some, line, strict=True)]
+        found.append(f"{places}x{places} places: the line is {start:,.0f} + {slope:,.1f} T; no length is further from it than "
+                     f"{np.abs(line / taken - 1).max():.1%}.")
     return ["## Skipping pays\n",
             text(f"3x3 convolution from 64 to 64 channels, 16x16 places, 16 time steps, on `{s.preset}`; independent spikes.",
                  "An array that skips nothing always takes as long as this one does for spikes everywhere, 100 %."),
             table(("density", "cycles, predicted", "measured", "speed-up", "1 / density", "speed-up x density"), densities),
             "## Attention is linear in time\n",
-            text(f"SDHA, one head of 64 channels, 8x8 places, on `{s.preset}`: HAMMING and LINEAR descriptors together."),
-            table(("time steps", "cycles, predicted", "measured", "a time step", "straight line"), lengths),
-            text(f"The line is {start:,.0f} + {slope:,.1f} T; no length is further from it than",
-                 f"{np.abs(line / taken - 1).max():.1%}.")]
+            text(f"SDHA, one head of 64 channels, on `{s.preset}`: HAMMING and LINEAR descriptors together."),
+            table(("places", "time steps", "weight slices", "cycles, predicted", "measured", "a time step", "straight line"),
+                  lengths),
+            text(*found, "The weights 2M count to twice the number of tokens, so that they need a slice of four bits more for",
+                 "each sixteenfold number of them: where it comes, each result takes one more pass.")]

@@ -73,9 +73,13 @@ class Density:
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """One attention layer (HAMMING and LINEAR descriptors together) for ``timesteps``."""
+    """One attention layer (HAMMING and LINEAR descriptors together) of ``places`` x ``places`` for ``timesteps``, whose weights
+    take ``slices``.
+    """
 
+    places: int
     timesteps: int
+    slices: int
     predicted: int
     measured: int | None
 

@@ -2,12 +2,12 @@
 
 The convolution is 3x3 from 64 to 64 channels on 16x16 places, 16 time steps, its spikes independent of each other; a
 layer before it picks them out of the input, so that they are as dense as is asked for. At density 1 the array has
-nothing to skip: an array without skipping takes as long for any spikes. Attention is SDHA, one head of 64 channels, on
-8x8 places.
+nothing to skip: an array without skipping takes as long for any spikes. Attention is SDHA, one head of 64 channels.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,19 @@ from golden.spec.config import Config
 from golden.spec.encoding import EVENTS, Encoding
 from golden.spec.model import CONV, HEAD, INPUT, SDHA, Layer, Model
 from sim.speed.report import Attention, Density, Sweeps
+from sw.attention import slices as attention_slices
 from sw.compiler import compile_model
 from sw.cycles import predict
 from sw.device.sim import SimDevice
 from sw.driver import Driver
+from sw.layouts import Layouts
 from sw.model_file import ModelFile
 from sw.packing import Array
 
 DENSITIES = (0.05, 0.1, 0.2, 0.4, 1.0)
 MEASURED = (0.1, 0.4)  #: of these
 LENGTHS = (4, 8, 16, 32)  #: time steps of attention
+PLACES = (4, 8)  #: rows and columns of attention: those of svformer-nano and svformer-jhmdb, of spikevideoformer-jhmdb
 CHANNELS = 64
 INPUT_DENSITY = 0.1  #: of attention's network
 _CLASSES = ("one", "two")
@@ -119,8 +122,9 @@ def sweep(config: Config, library: Path) -> Sweeps:
     for density in DENSITIES:
         found = _cycles(source, config, spikes(source, density), "conv", library if density in MEASURED else None)
         densities.append(Density(density=density, predicted=found[0], measured=found[1]))
-    for timesteps in LENGTHS:
-        other = attention(timesteps)
+    for places, timesteps in product(PLACES, LENGTHS):
+        other = attention(timesteps, places)
         found = _cycles(other, config, spikes(other, INPUT_DENSITY, seed=timesteps), "sdha", library)
-        lengths.append(Attention(timesteps=timesteps, predicted=found[0], measured=found[1]))
+        slices = attention_slices(Layouts(other.model, config), other.model.layers[-2])
+        lengths.append(Attention(places=places, timesteps=timesteps, slices=slices, predicted=found[0], measured=found[1]))
     return Sweeps(preset=config.name, densities=tuple(densities), attention=tuple(lengths))

@@ -98,9 +98,13 @@ def check_prefetch(program, config):
             if d["weight_rows"]:
                 assert not d["rows_used"] & rows
             assert not d["beats_used"] & beats
-        if before["opcode"] == descriptor.Opcode.HAMMING:
-            assert d["opcode"] == descriptor.Opcode.LINEAR and not d["weight_rows"] and not d["param_beats"]
-            assert d["rows_used"] == before["rows_used"] and d["beats_used"] == before["beats_used"]
+    for i, made in enumerate(program):
+        if made["opcode"] == descriptor.Opcode.HAMMING:
+            user = next(d for d in program[i + 1 :] if regions(d) == regions(made))
+            assert user["opcode"] == descriptor.Opcode.LINEAR and not user["weight_rows"] and not user["param_beats"]
+            assert user["after_hamming"] or not made["beside"]
+            for d in program[i + 1 : program.index(user)]:
+                assert not regions(d)[0] & regions(made)[0] and not regions(d)[1] & regions(made)[1]
 
 
 def clips(encoding, count=1):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from golden.integer import network
 from golden.spec.config import BASE, MICRO, SMALL
 from sw.compiler import compile_model
-from sw.cycles import MARGIN, QUEUE, SUM, Memory, Walk, cycles, hamming_cycles, linear_walk, passes_of, predict
+from sw.cycles import MARGIN, QUEUE, SUM, Memory, Walk, cycles, linear_walk, passes_of, predict
+from sw.overlap import hamming_cycles
 
 #: Fields of a LINEAR descriptor that reads one word in one place.
 ONE = dict.fromkeys(("out_h", "out_w", "in_h", "in_w", "kernel_h", "kernel_w", "stride", "groups", "steps", "words", "planes",

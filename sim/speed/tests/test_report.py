@@ -68,7 +68,7 @@ def test_page(report):
 
 def test_page_of_sweeps(report):
     densities = (Density(density=0.1, predicted=150, measured=151), Density(density=1.0, predicted=1000, measured=None))
-    lengths = tuple(Attention(timesteps=t, predicted=100 * t + 50, measured=None) for t in (4, 8, 16))
+    lengths = tuple(Attention(places=8, timesteps=t, slices=3, predicted=100 * t + 50, measured=None) for t in (4, 8, 16))
     text = page(replace(report, sweeps=Sweeps(preset="base", densities=densities, attention=lengths)))
     assert "| 10% | 150 | 151 | 6.67 | 10.00 | 0.67 |" in text
     assert "50 + 100.0 T" in text and "0.0%." in text

@@ -21,7 +21,7 @@ from sw.results import StatisticsReader, conclude, poison, unpack
 
 T = TypeVar("T")
 
-AGAIN = 5  #: how often the host's own time is measured; the least counts, since other work only adds to it
+AGAIN = 20  #: how often the host's own time is measured; the least counts, since other work only adds to it
 STEPS = ("fold_input", "pack_input", "copy_input_data_to_device", "copy_output_data_from_device", "unpack_output",
          "unfold_output")  #: of the host, measured one by one
 

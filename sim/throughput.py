@@ -7,6 +7,8 @@ networks with large clips, as a share of what machines would take by the cycle m
 from __future__ import annotations
 
 import argparse
+import hashlib
+import inspect
 import json
 import os
 import shlex
@@ -19,12 +21,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import sw.cycles
+import sw.device.golden
 from golden.encoding import DataError
 from golden.examples import open_for
 from golden.integer.random_model import random_clip
 from golden.spec.config import BASE, PRESETS, SMALL, Config, preset
 from golden.spec.model import ModelError
 from hw.boards.catalog import BOARDS
+from hw.flow.tools import digest
 from sim.board.board import UART, UDP, SimulatedBoard
 from sim.board.board import build as build_board
 from sim.device.build import build as build_device
@@ -92,13 +97,24 @@ def measure(device: Device, used: Bundle, clips: Sequence[Array]) -> dict[str, f
     return driver.throughput_test(clips)
 
 
-def own(rival: Rival, source: ModelFile, clip: Array) -> dict[str, Any]:
+def cycles(used: Bundle, config: Config, clip: Array, folder: Path) -> int:
+    """What the machine would take by the cycle model, which is not asked twice: it takes minutes for a large network."""
+    models = map(inspect.getsource, (sw.cycles, sw.device.golden))
+    key = digest(hashlib.sha256(used.image.tobytes()).hexdigest(), hashlib.sha256(clip.tobytes()).hexdigest(), config.digest, *models)
+    known = folder / f"cycles-{key}.json"
+    if not known.exists():
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps(predict(used, config, clip).cycles))
+    return json.loads(known.read_text())
+
+
+def own(rival: Rival, source: ModelFile, clip: Array, folder: Path) -> dict[str, Any]:
     """The host's own time for a clip in milliseconds, beside a machine's by the cycle model."""
     used = compile_model(source, rival.config)
     driver = Driver(NullDevice(rival.config))
     driver.load(used)
     pack, whole = (1000 * x for x in own_time(driver, [clip] * MANY))
-    machine = predict(used, rival.config, clip).cycles / rival.megahertz / 1000
+    machine = cycles(used, rival.config, clip, folder) / rival.megahertz / 1000
     return {"network": source.model.name, "machine": rival.what.format(rival.megahertz), "bytes": used.manifest.input_bytes,
             "pack[ms]": pack, "host[ms]": whole, "machine[ms]": machine, "overhead[%]": 100 * whole / machine}
 
@@ -154,17 +170,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for large in map(read_model, a.large):
             first.append((large, first_clips(large, a.data, a.build, 1)[0] if a.data
                           else random_clip(large.model.encoding, np.random.default_rng(0))))
-        hosts = []
-        for rival in RIVALS:
-            for each, clip in first:
-                hosts.append(own(rival, each, clip))
-                print(hosts[-1], flush=True)
         devices = {}
         for kind in a.devices:
             begin = time.monotonic()
             with opened(kind, config, a.build / config.name) as device:
                 devices[kind] = measure(device, used, clips)
             print(f"{kind}: {time.monotonic() - begin:.0f} s", flush=True)
+        hosts = [own(rival, each, clip, a.build / "cycles") for each, clip in first for rival in RIVALS]
     except (DataError, DeviceError, ModelError, UnsupportedError, RuntimeError, OSError) as error:
         sys.exit(f"error: {error}")
     named = ["DIR" if a.data and x == str(a.data) else x for x in given]  # the page tells nothing of this computer's folders

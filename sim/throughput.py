@@ -178,7 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with opened(kind, config, a.build / config.name) as device:
                 devices[kind] = measure(device, used, clips)
             print(f"{kind}: {time.monotonic() - begin:.0f} s", flush=True)
-        hosts = [own(rival, each, clip, a.build / "cycles") for each, clip in first for rival in RIVALS if clip.size <= rival.most]
+        hosts = [own(rival, each, clip, a.build / "cycles")
+                 for each, clip in first for rival in RIVALS if clip.size <= rival.most]
     except (DataError, DeviceError, ModelError, UnsupportedError, RuntimeError, OSError) as error:
         sys.exit(f"error: {error}")
     named = ["DIR" if a.data and x == str(a.data) else x for x in given]  # the page tells nothing of this computer's folders

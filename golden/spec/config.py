@@ -216,7 +216,9 @@ BASE = Config(
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
 BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8, taps=2)
-PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, BASE, BASE_85F)}
+#: ``small`` with what a GW2AR-18 has block RAM for.
+SMALL_GW2AR = replace(SMALL, name="small-gw2ar", spike_words=1024, u_beats=1024)
+PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, SMALL_GW2AR, BASE, BASE_85F)}
 
 
 def preset(name: str) -> Config:

@@ -216,8 +216,8 @@ BASE = Config(
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
 BASE_85F = replace(BASE, name="base-85f", spike_words=1024, u_beats=512, ham_tokens=8, taps=2)
-#: ``small`` with what a GW2AR-18 has block RAM for.
-SMALL_GW2AR = replace(SMALL, name="small-gw2ar", spike_words=1024, u_beats=1024)
+#: ``small`` with half the neurons, and what a GW2AR-18 has block RAM for (docs/boards.md).
+SMALL_GW2AR = replace(SMALL, name="small-gw2ar", neuron_lanes=4, ham_tokens=4, any_neuron=False, spike_words=1024, u_beats=2048)
 PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, SMALL_GW2AR, BASE, BASE_85F)}
 
 

@@ -12,6 +12,7 @@ RECIPE ?= svformer-nano
 DATA ?=
 LINK ?= uart
 MODEL ?= golden/weights/svformer-nano.safetensors
+JHMDB := golden/weights/spikevideoformer-jhmdb.safetensors golden/weights/svformer-jhmdb.safetensors
 # System packages of a bare Debian 12: command:package
 SYSTEM := g++:g++ make:make perl:perl git:git $(PYTHON):python3 python3-config:python3-dev
 READY := $(VENV)/.installed
@@ -74,9 +75,8 @@ bench: N := 16
 bench: $(READY) ## cycles, utilisation, stalls by layer on N (16) clips: docs/results.md, build/bench.json, trace.json (PRESET=, MODEL=, DATA=)
 	$(PY) -m sim.speed --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(filter base,$(PRESET)),--sweeps)
 
-throughput: $(READY) ## the throughput test on null:, golden:, sim: and the simulated board, serial and UDP: docs/throughput.md (minutes)
-	$(PY) -m golden random svformer-jhmdb --out $(BUILD)/random_svformer-jhmdb.safetensors
-	$(PY) -m sim.throughput --preset $(PRESET) --large $(BUILD)/random_svformer-jhmdb.safetensors
+throughput: $(READY) ## the throughput test on null:, golden:, sim: and the simulated board, serial and UDP: docs/throughput.md (half an hour; DATA=J-HMDB)
+	$(PY) -m sim.throughput --preset $(PRESET) --large $(JHMDB) $(if $(DATA),--data $(DATA))
 
 train: $(READY) ## by a recipe, float, then quantisation-aware (8 minutes on one core; RECIPE=name DATA=folder); writes build/train
 	$(if $(DATA),$(PY) -m pip install -q -e .[distill])

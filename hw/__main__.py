@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from golden.spec.config import PRESETS, preset
-from hw.boards.catalog import BOARDS, OBSTACLES
+from hw.boards.catalog import BOARDS
 from hw.boards.page import table
 from hw.flow.bitstream import make_bitstream
 from hw.flow.devices import DEVICES, HOMES
@@ -33,7 +33,7 @@ def main() -> None:
     for command in (verilog, pnr):
         command.add_argument("--preset", choices=PRESETS, default="small")
     bitstream = commands.add_parser("bitstream", help="a board's bitstream, build/BOARD, and bitstream.json beside it")
-    bitstream.add_argument("board", choices=[*BOARDS, *OBSTACLES])
+    bitstream.add_argument("board", choices=BOARDS)
     bitstream.add_argument("--seeds", type=int, default=1, help="runs of the placer, of which the fastest is kept (1)")
     boards = commands.add_parser("boards", help="write docs/boards-table.md: what build/*/bitstream.json say")
     boards.add_argument("--out", type=Path, default=Path("docs/boards-table.md"))
@@ -66,8 +66,6 @@ def main() -> None:
 
 def program(board: str, seeds: int) -> None:
     """Make a board's bitstream, and say what came of it."""
-    if board in OBSTACLES:
-        sys.exit(f"error: {board}: {OBSTACLES[board]}")
     kind = BOARDS[board]
     folder = Path("build", kind.name)
     try:

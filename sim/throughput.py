@@ -1,12 +1,14 @@
 """The throughput test on every kind of device, ``python -m sim.throughput``: build/throughput.json and docs/throughput.md.
 
 The simulated board is started for it, once with a serial line and once with UDP. Beside them stands the host's own time, also for
-a network with large clips, as a share of what the machine would take by the cycle model.
+networks with large clips, as a share of what machines would take by the cycle model.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import inspect
 import json
 import os
 import shlex
@@ -14,17 +16,20 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+import sw.cycles
+import sw.device.golden
 from golden.encoding import DataError
 from golden.examples import open_for
 from golden.integer.random_model import random_clip
-from golden.spec.config import BASE, PRESETS, Config, preset
+from golden.spec.config import BASE, PRESETS, SMALL, Config, preset
 from golden.spec.model import ModelError
+from hw.boards.catalog import BOARDS
+from hw.flow.tools import digest
 from sim.board.board import UART, UDP, SimulatedBoard
 from sim.board.board import build as build_board
 from sim.device.build import build as build_device
@@ -39,13 +44,12 @@ from sw.device.null import NullDevice
 from sw.device.open import open_device
 from sw.device.sim import SimDevice
 from sw.driver import Driver
-from sw.model_file import read_model
+from sw.model_file import ModelFile, read_model
 from sw.packing import Array
 from sw.support import UnsupportedError
 from sw.throughput import AGAIN, own_time
 
 MODEL = Path("golden/weights/svformer-nano.safetensors")
-MHZ = 80.0  #: of the machine with which the host's own time is compared
 MANY = 32  #: clips that the host's own time is measured with
 KINDS = {
     "null": "a machine that has always ended: the host's own time",
@@ -54,8 +58,21 @@ KINDS = {
     "serial": "simulated board, pseudo-terminal",
     "udp": "simulated board, socket on this computer",
 }
-#: ``base`` with room for networks of large clips; sizes of the array are the same.
-ROOMY = replace(BASE, name="base with room", spike_words=1 << 18, u_beats=1 << 14, weight_rows=1 << 14, param_beats=256)
+
+
+class Rival(NamedTuple):
+    """A machine with whose time the host's own time is compared, for clips of at most so many bytes of input tensor."""
+
+    config: Config
+    megahertz: float
+    what: str
+    most: int = 1 << 30
+
+
+RIVALS = (
+    Rival(BASE, 100.0, "`base`, 100 MHz, not routed"),
+    Rival(SMALL, BOARDS["ulx3s-85f"].clock / 1e6, "`small`, {:g} MHz, as routed for ULX3S", 1 << 20),  # of more, hours
+)
 
 
 @contextmanager
@@ -81,14 +98,33 @@ def measure(device: Device, used: Bundle, clips: Sequence[Array]) -> dict[str, f
     return driver.throughput_test(clips)
 
 
-def own(config: Config, used: Bundle, clip: Array) -> dict[str, Any]:
-    """The host's own time for a clip in milliseconds, beside the machine's by the cycle model."""
-    driver = Driver(NullDevice(config))
+def cycles(used: Bundle, config: Config, clip: Array, folder: Path) -> int:
+    """What the machine would take by the cycle model, which is not asked twice: it takes minutes for a large network."""
+    models = map(inspect.getsource, (sw.cycles, sw.device.golden))
+    data = (hashlib.sha256(x.tobytes()).hexdigest() for x in (used.image, clip))
+    key = digest(*data, config.digest, *models)
+    known = folder / f"cycles-{key}.json"
+    if not known.exists():
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps(predict(used, config, clip).cycles))
+    return json.loads(known.read_text())
+
+
+def own(rival: Rival, source: ModelFile, clip: Array, folder: Path) -> dict[str, Any]:
+    """The host's own time for a clip in milliseconds, beside a machine's by the cycle model."""
+    used = compile_model(source, rival.config)
+    driver = Driver(NullDevice(rival.config))
     driver.load(used)
     pack, whole = (1000 * x for x in own_time(driver, [clip] * MANY))
-    machine = predict(used, config, clip).cycles / MHZ / 1000
-    return {"config": config.name, "bytes": used.manifest.input_bytes, "pack[ms]": pack, "host[ms]": whole,
-            "machine[ms]": machine, "overhead[%]": 100 * whole / machine}
+    machine = cycles(used, rival.config, clip, folder) / rival.megahertz / 1000
+    return {"network": source.model.name, "machine": rival.what.format(rival.megahertz), "bytes": used.manifest.input_bytes,
+            "pack[ms]": pack, "host[ms]": whole, "machine[ms]": machine, "overhead[%]": 100 * whole / machine}
+
+
+def first_clips(source: ModelFile, data: Path | None, build: Path, count: int) -> list[Array]:
+    """The first test clips of a folder, or of digit motion, as a network sees them."""
+    examples = open_for(source.model, data, build / "cache", "test", count).parts["test"]
+    return [examples.see(i, None).x for i in range(count)]
 
 
 def page(report: dict) -> str:
@@ -105,12 +141,13 @@ def page(report: dict) -> str:
         table(("", *(f"`{x}:`" for x in devices)), [("", *(KINDS[x] for x in devices)), *(
             (key, *(f"{x[key]:,.4g}" for x in devices.values())) for key in keys)]),
         "## The host's own time\n",
-        text(f"Processor time of a clip, by `null:` (the least of {AGAIN} measurements), beside the machine's at {MHZ:g} MHz",
-             "by the cycle model. Packing is the part of it that grows with the clip. The next clip is prepared while one is",
-             "computed, so none of it delays a stream as long as it is less than the machine's time."),
+        text(f"Processor time of a clip, by `null:` (the least of {AGAIN} measurements), beside a machine's by the cycle model",
+             f"(`sw/cycles.py`) for the same clip: {report['shown']}. Packing is the part of it that grows with the clip. The",
+             "next clip is prepared while one is computed, so none of it delays a stream as long as it is less than the",
+             "machine's time. The model is asked for clips of up to 1 MB only on `small`: for larger ones it takes hours."),
         table(("network", "machine", "bytes of a clip", "packing, ms", "host, ms", "machine, ms", "share"), [
-            (f"`{name}`", x["config"], f"{x['bytes']:,}", f"{x['pack[ms]']:.3f}", f"{x['host[ms]']:.3f}",
-             f"{x['machine[ms]']:.2f}", f"{x['overhead[%]']:.1f} %") for name, x in report["own"].items()]),
+            (f"`{x['network']}`", x["machine"], f"{x['bytes']:,}", f"{x['pack[ms]']:.3f}", f"{x['host[ms]']:.3f}",
+             f"{x['machine[ms]']:.2f}", f"{x['overhead[%]']:.1f} %") for x in report["own"]]),
     ])
 
 
@@ -120,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--clips", type=int, default=2, help="of a batch")
     parser.add_argument("--model", type=Path, default=MODEL, help="model file")
-    parser.add_argument("--large", type=Path, help="model file whose clips are large, for the host's own time")
+    parser.add_argument("--large", nargs="+", type=Path, default=[], help="more model files, for the host's own time")
+    parser.add_argument("--data", type=Path, help="folder with clips for these; without it they get random numbers")
     parser.add_argument("--devices", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of devices")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder to build in, and for throughput.json")
     parser.add_argument("--page", type=Path, default=Path("docs/throughput.md"), help="page to write")
@@ -129,23 +167,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         source, config = read_model(a.model), preset(a.preset)
         used = compile_model(source, config)
-        examples = open_for(source.model, None, a.build / "cache", "test", a.clips).parts["test"]
-        clips = [examples.see(i, None).x for i in range(a.clips)]
-        hosts = {source.model.name: own(config, used, clips[0])}
-        if a.large:
-            large = read_model(a.large)
-            clip = random_clip(large.model.encoding, np.random.default_rng(0))
-            hosts[large.model.name] = own(ROOMY, compile_model(large, ROOMY), clip)
+        clips = first_clips(source, None, a.build, a.clips)
+        first = [(source, clips[0])]
+        for large in map(read_model, a.large):
+            first.append((large, first_clips(large, a.data, a.build, 1)[0] if a.data
+                          else random_clip(large.model.encoding, np.random.default_rng(0))))
         devices = {}
         for kind in a.devices:
             begin = time.monotonic()
             with opened(kind, config, a.build / config.name) as device:
                 devices[kind] = measure(device, used, clips)
             print(f"{kind}: {time.monotonic() - begin:.0f} s", flush=True)
+        hosts = [own(rival, each, clip, a.build / "cycles")
+                 for each, clip in first for rival in RIVALS if clip.size <= rival.most]
     except (DataError, DeviceError, ModelError, UnsupportedError, RuntimeError, OSError) as error:
         sys.exit(f"error: {error}")
+    named = ["DIR" if a.data and x == str(a.data) else x for x in given]  # the page tells nothing of this computer's folders
     report = {
-        "command": shlex.join(["python", "-m", "sim.throughput", *given]), "cpu": cpu_name(), "cores": os.cpu_count(),
+        "command": shlex.join(["python", "-m", "sim.throughput", *named]), "cpu": cpu_name(), "cores": os.cpu_count(),
+        "shown": f"the first test clip of digit motion{' and, where it is larger, of ' + a.data.name if a.data else ''}"
+                 f"{', random numbers for the others' if a.large and not a.data else ''}",
         "network": source.model.name, "preset": config.name, "clips": a.clips, "devices": devices, "own": hosts,
     }
     a.build.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,11 @@ from safetensors.numpy import save_file
 from golden.spec import descriptor
 from golden.spec.descriptor import DescriptorError
 from golden.spec.model import Encoding
+from sw.clips import ClipPacker
 from sw.packing import Bytes, round_up
 from sw.windows import Windows
 
-FORMAT = 5
+FORMAT = 6
 SPIKES, RESIDUAL, LOGITS = "spikes", "residual", "logits"
 
 
@@ -99,6 +100,10 @@ class Manifest:
     def video(self) -> Encoding:
         """How a clip becomes the input tensor."""
         return Encoding(**self.encoding)
+
+    def packer(self) -> ClipPacker:
+        """Makes clips the words that are loaded."""
+        return ClipPacker(self.video.shape, self.windows, self.word, self.planes)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from golden.spec import registers
 from golden.spec.config import PRESETS
-from sw import packing
 from sw.bundle import Bundle
 from sw.device.base import Device, DeviceError, DeviceLostError, DeviceMismatchError, DeviceUnavailableError
 from sw.packing import Array
@@ -294,5 +293,4 @@ class Driver:
             raise ClipError(f"the input is {clip.dtype} {list(clip.shape)}, '{manifest.name}' takes uint8 {list(shape)}")
         pipeline.timeout, pipeline.watchdog = self.timeout, self.watchdog
         out = pipeline.spare.pop() if pipeline.spare else None
-        seen = manifest.windows.gather(clip)
-        return pipeline.submit(name, packing.pack_spikes(seen, manifest.word, manifest.planes, out), progress)
+        return pipeline.submit(name, pipeline.pack(clip, out), progress)

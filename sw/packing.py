@@ -35,71 +35,10 @@ def unpack_bits(data: Bytes) -> Bytes:
     return np.unpackbits(data, bitorder="little")
 
 
-def transpose_bits(blocks: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Bit j of byte i becomes bit i of byte j: each number is a square of 8 x 8 bits, byte 0 in the lowest ones.
-
-    Squares of 1, 2, then 4 bits change places across the diagonal (Warren, Hacker's Delight, 7-3).
-    """
-    blocks = blocks.copy()
-    for distance, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0)):
-        change = blocks >> np.uint64(distance)  # in place from here on: half the time
-        change ^= blocks
-        change &= np.uint64(mask)
-        blocks ^= change
-        change <<= np.uint64(distance)
-        blocks ^= change
-    return blocks
-
-
-def pack_spikes(x: Array, word: int, planes: int = 1, out: Bytes | None = None) -> Bytes:
-    """Words ``[y][x][t][plane][word]`` of spikes, or of numbers of ``planes`` bits, at most 8; bits past the last channel are 0.
-
-    ``out`` is what an earlier call for the same shape has returned, to be filled again: a large array takes longer to get.
-
-    Raises
-    ------
-    PackingError
-        If a value does not fit.
-    """
-    if x.size and (x.min() < 0 or x.max() >> min(planes, 8)):
-        raise PackingError(f"values from {x.min()} to {x.max()} do not fit {planes} bit planes, of which there are at most 8")
-    return pack_planes(fold_channels(x), word, planes, out)
-
-
-def fold_channels(x: Array) -> Bytes:
-    """A tensor [T, H, W, C] of 8-bit values as [H, W, T, C], with channels padded with 0 to a multiple of 8."""
-    t, h, w, c = x.shape
-    values = x = np.ascontiguousarray(x, np.uint8)
-    if c % 8:
-        values = np.zeros((t, h, w, round_up(c, 8)), np.uint8)
-    if c < 8:  # long loops over places, of as many channels as one number has room for, instead of many short ones
-        together = f"<u{c & -c}"
-        source, target = x.view(together), values.view(together)
-        for i in range(source.shape[3]):
-            target[..., i] = source[..., i]
-    elif c % 8:
-        values[..., :c] = x
-    eights = values.view("<u8").transpose(1, 2, 0, 3)  # moved together
-    return np.ascontiguousarray(eights).view(np.uint8)
-
-
-def pack_planes(values: Bytes, word: int, planes: int, out: Bytes | None = None) -> Bytes:
-    """Words ``[y][x][t][plane][word]`` of values [H, W, T, C], where C is a multiple of 8; ``out`` as for `pack_spikes`."""
-    h, w, t, c = values.shape
-    squares = transpose_bits(values.view("<u8")).view(np.uint8).reshape(h * w * t, c // 8, 8)  # last axis: plane
-    shape = (h * w * t, planes, round_up(c, word) // 8)
-    words = np.zeros(shape, np.uint8) if out is None else out.reshape(shape)
-    if c == 8 and shape[2] == 8:
-        words.view("<u8")[..., 0] = squares[:, 0, :planes]  # a whole word at once
-    else:
-        words[..., : c // 8] = squares.transpose(0, 2, 1)[:, :planes]
-    return words.reshape(-1)
-
-
 def unpack_spikes(data: Bytes, shape: tuple[int, int, int, int], word: int, planes: int = 1, pieces: int = 1) -> Bytes:
     """Tensor [T, H, W, C] of the words of a spike tensor ``[piece][y][x][t][plane][word]``; bits past channel C are ignored.
 
-    Of one piece it is the inverse of `pack_spikes`.
+    Of one piece it is the inverse of `sw.clips.ClipPacker`.
     """
     t, h, w, c = shape
     bits = unpack_bits(data).reshape(pieces, h, w, t, planes, round_up(c, word) // pieces)

@@ -112,6 +112,7 @@ class Pipeline:
     def __init__(self, device: Device, bundle: Bundle) -> None:
         self.device, self.bundle = device, bundle
         self.timeout, self.watchdog = 0.0, 0  #: seconds of a run, cycles without progress
+        self.pack = bundle.manifest.packer()
         self._programs = bundle.manifest.programs
         recorded = bundle.manifest.records
         self._readers = {name: StatisticsReader(program, device.uri, recorded) for name, program in self._programs.items()}

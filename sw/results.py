@@ -142,7 +142,9 @@ class StatisticsReader:
         names = [step.layer if step.opcode in COMPUTING else step.opcode for step in self.steps]
         self.names = list(dict.fromkeys(names))
         self._order = np.arange(len(self.steps))
-        self._groups = np.array([[name == x for x in names] for name in self.names], np.int64)
+        places = [self.names.index(name) for name in names]
+        self._grouped = np.argsort(places, kind="stable")  # descriptors by name
+        self._first = np.searchsorted(np.sort(places), np.arange(len(self.names)))  # of each name there
         self._unit = lcm(*(step.sop_den for step in self.steps))  # all shares are whole numbers of 1 / unit
         shares = [int(Fraction(step.sop_num, step.sop_den) * self._unit) for step in self.steps]
         self._shares = np.array(shares, np.int64 if sum(shares) < 1 << 31 else object)  # of up to 2^32 adds each
@@ -166,11 +168,15 @@ class StatisticsReader:
 
     def sops(self, records: NDArray[np.uint32]) -> list[int]:
         """Synaptic operations of each layer, in the order of ``names``."""
-        return ((self._groups @ (records[:, ADDS] * self._shares)) // self._unit).tolist()
+        return (self._sums(records[:, ADDS] * self._shares) // self._unit).tolist()
+
+    def _sums(self, values: Array) -> Array:
+        """Of what each descriptor has, [descriptors, ...], for each of ``names``."""
+        return np.add.reduceat(values[self._grouped], self._first, axis=0)
 
     def layers(self, records: NDArray[np.uint32]) -> dict[str, LayerStatistics]:
         """Statistics by layer."""
-        sums = (self._groups @ records[:, 1 : len(KEYS) + 1].astype(np.int64)).tolist()
+        sums = self._sums(records[:, 1 : len(KEYS) + 1].astype(np.int64)).tolist()
         return {
             name: LayerStatistics(name, **dict(zip(KEYS, values, strict=True)), sops=sops)
             for name, values, sops in zip(self.names, sums, self.sops(records), strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from golden.spec.registers import AT_WORK, HANDSHAKES, REGISTERS
 from sw.bundle import Program
 from sw.device.base import Device
@@ -18,9 +20,15 @@ WAITING = {
 
 def registers(device: Device, first: str, last: str) -> dict[str, int]:
     """Registers from the one to the other, by name, read at once."""
+    names = _names(first, last)
+    return dict(zip(names, device.read_registers(REGISTERS[first].address, len(names)), strict=True))
+
+
+@cache
+def _names(first: str, last: str) -> list[str]:
+    """Of registers from the one to the other."""
     begin, end = REGISTERS[first].address, REGISTERS[last].address
-    names = [name for name, x in REGISTERS.items() if begin <= x.address <= end]
-    return dict(zip(names, device.read_registers(begin, len(names)), strict=True))
+    return [name for name, x in REGISTERS.items() if begin <= x.address <= end]
 
 
 def counters(device: Device) -> dict[str, int]:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from golden.spec.registers import STATISTICS_BYTES as RECORD_BYTES
-from sw.packing import Array, Bytes, fold_channels, pack_planes, pack_spikes
+from sw.packing import Array, Bytes
 from sw.pipeline import PLACES
 from sw.results import StatisticsReader, conclude, poison, unpack
 
 T = TypeVar("T")
 
-AGAIN = 5  #: how often the host's own time is measured; the least counts, since other work only adds to it
+AGAIN = 20  #: how often the host's own time is measured; the least counts, since other work only adds to it
 STEPS = ("fold_input", "pack_input", "copy_input_data_to_device", "copy_output_data_from_device", "unpack_output",
          "unfold_output")  #: of the host, measured one by one
 
@@ -88,13 +88,10 @@ def measure(driver: Driver, clips: Sequence[Array]) -> dict[str, float]:
     def unfold(values: Array, records: Bytes) -> None:
         conclude(bundle, values, {}, reader, reader.read(records), 0, 0)
 
-    def fold(clip: Array) -> Bytes:
-        return fold_channels(manifest.windows.gather(clip))
-
     packed: Bytes | None = None
     for clip in clips:
-        folded = timed("fold_input", partial(fold, clip))
-        packed = timed("pack_input", partial(pack_planes, folded, manifest.word, manifest.planes, packed))
+        timed("fold_input", partial(pipeline.pack.fold, clip))
+        packed = timed("pack_input", partial(pipeline.pack.pack, packed))
         timed("copy_input_data_to_device", partial(write, packed))
     driver.run(clips[0])  # so that there is something to read
     for _ in clips:
@@ -126,14 +123,14 @@ def own_time(driver: Driver, clips: Sequence[Array]) -> tuple[float, float]:
     clips : sequence of [T, H, W, C] uint8
         Many: one by itself is too short to be measured.
     """
-    manifest = driver.pipeline.bundle.manifest
-    packed = pack_spikes(manifest.windows.gather(clips[0]), manifest.word, manifest.planes)
+    pack = driver.pipeline.pack
+    packed = pack(clips[0])
     driver.run(list(clips))
     found = []
     for _ in range(AGAIN):
         begin = time.process_time()
         for clip in clips:
-            pack_spikes(manifest.windows.gather(clip), manifest.word, manifest.planes, packed)
+            pack(clip, packed)
         middle = time.process_time()
         driver.run(list(clips))
         found.append((middle - begin, time.process_time() - middle))

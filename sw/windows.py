@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-
 from golden.spec.config import Config
 from golden.spec.model import CONV, INPUT, Model, Shape
 from sw.packing import Array
@@ -25,19 +22,10 @@ class Windows(NamedTuple):
     padding: int = 0
 
     def shape(self, shape: Shape) -> Shape:
-        """Shape of what `gather` makes of a tensor [T, H, W, C]."""
+        """Of all windows of a tensor [T, H, W, C], row, column and channel of a window as one axis."""
         t, h, w, c = shape
         k, stride, padding = self
         return t, (h + 2 * padding - k) // stride + 1, (w + 2 * padding - k) // stride + 1, c * k * k
-
-    def gather(self, x: Array) -> Array:
-        """Windows [T, H', W', C * kernel * kernel] of a tensor [T, H, W, C]: channel, row and column of a window as one axis."""
-        if self == Windows():
-            return x
-        k, stride, padding = self
-        wide = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-        seen = sliding_window_view(wide, (k, k), (1, 2))[:, ::stride, ::stride]
-        return np.ascontiguousarray(seen).reshape(self.shape(x.shape))
 
 
 def unfold(model: Model, tensors: Mapping[str, Array], config: Config) -> tuple[Model, Mapping[str, Array], Windows]:
@@ -68,5 +56,5 @@ def unfold(model: Model, tensors: Mapping[str, Array], config: Config) -> tuple[
     patch = model.encoding.patch * first.kernel
     encoding = replace(model.encoding, height=seen[1] * patch, width=seen[2] * patch, patch=patch)
     layers = tuple(replace(x, kernel=1, stride=1, padding=0) if x == first else x for x in model.layers)
-    flat = {f"{first.name}.weight": weight.reshape(len(weight), -1, 1, 1)}
+    flat = {f"{first.name}.weight": weight.transpose(0, 2, 3, 1).reshape(len(weight), -1, 1, 1)}
     return replace(model, encoding=encoding, layers=layers), {**tensors, **flat}, windows

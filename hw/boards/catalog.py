@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.vendor import LatticePlatform, SiliconBluePlatform
+from amaranth.vendor import GowinPlatform, LatticePlatform, SiliconBluePlatform
 from amaranth_boards.ecpix5 import ECPIX585Platform
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from golden.spec.config import PICO, SMALL, Config
+from golden.spec.config import PICO, SMALL, SMALL_GW2AR, Config
+from hw.boards.tang_nano_20k import TangNano20kPlatform
 from hw.flow.devices import DEVICES, Device
-from hw.memory.sdram import SDRAM_32MB, SdramChip
+from hw.memory.sdram import SDRAM_8MB, SDRAM_32MB, SdramChip
 
 BLOCK_RAM_BYTES = 192 << 10  #: what an LFE5U-85F has left beside `small`, in 96 of 208 block RAMs
 
@@ -29,8 +30,8 @@ class BoardKind:
         Its pins, from amaranth-boards.
     chip : Device
         How its chip is synthesised for and placed on.
-    pack : tuple of str
-        Command that makes the bitstream, without its two files.
+    pack, output : tuple of str
+        Command that makes the bitstream, without its two files, and what is to stand between these.
     suffix : str
         Of the bitstream.
     config : Config
@@ -47,13 +48,13 @@ class BoardKind:
     spram_bytes : int
         Of the chip's large memories, where it has such; else the memory is block RAM.
     sdram_phase : float
-        Degrees by which the SDRAM's clock is later than the machine's (docs/boards.md).
+        Degrees by which the SDRAM's clock is later than the machine's (docs/boards.md); 180 without a PLL.
     off : tuple of (str, str)
         Outputs that are held low: whom they switch off shall not disturb.
     """
 
     name: str
-    platform: Callable[[], LatticePlatform | SiliconBluePlatform]
+    platform: Callable[[], LatticePlatform | SiliconBluePlatform | GowinPlatform]
     chip: Device
     pack: tuple[str, ...]
     suffix: str
@@ -67,6 +68,7 @@ class BoardKind:
     sdram_phase: float = 0.0
     spram_bytes: int = 0
     off: tuple[tuple[str, str], ...] = ()
+    output: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.clock % self.baud == 0, f"{self.name}: {self.clock} Hz are no whole cycles of a bit at {self.baud} baud"
@@ -97,10 +99,10 @@ _ALL = (
         name="icebreaker", platform=ICEBreakerPlatform, chip=DEVICES["ice40up5k"], pack=("yowasp-icepack",), suffix=".bin",
         config=PICO, input_hz=12_000_000, vco_hz=0, clock=12_000_000, baud=1_000_000, lamp=("led",), spram_bytes=128 << 10,
     ),
+    BoardKind(
+        name="tangnano20k", platform=TangNano20kPlatform, chip=DEVICES["gw2ar-18"], pack=("gowin_pack", "-d", "GW2A-18C"),
+        output=("-o",), suffix=".fs", config=SMALL_GW2AR, input_hz=27_000_000, vco_hz=0, clock=27_000_000, baud=3_000_000,
+        lamp=("led",), sdram=SDRAM_8MB, sdram_phase=180,
+    ),
 )
 BOARDS = {x.name: x for x in _ALL}
-
-#: Boards without a bitstream, and what is in the way (figures: docs/boards.md).
-OBSTACLES = {
-    "tangnano20k": "its GW2AR-18 has 46 block RAMs, of which `small` takes 85",
-}

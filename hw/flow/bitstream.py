@@ -18,7 +18,7 @@ from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, 
 
 TOP = "top"
 BUILD_DIGITS = 16  #: of the hash that a board says when it is identified
-CONSTRAINTS = (".lpf", ".pcf")
+CONSTRAINTS = (".lpf", ".pcf", ".cst")
 
 
 class ClockError(ToolError):
@@ -60,8 +60,10 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     tools = {name: version(name) for name in ("amaranth", "amaranth-boards", "pyosys", tool)}
     text, constraints = design(kind, make, "0" * BUILD_DIGITS)
     passes = synthesis_passes(text, chip.synthesis, TOP)
-    place = [*chip.place[1:], f"--{constraints[0].rpartition('.')[2]}", constraints[0], "--json", "netlist.json"]
-    build = digest(tools, text, *constraints, *passes, *place, *kind.pack)[:BUILD_DIGITS]
+    place = [*chip.place[1:], *(x.format(constraints[0]) for x in chip.constrain), "--json", "netlist.json"]
+    if constraints[0].endswith(".cst"):  # which says nothing of clocks
+        place += ["--freq", f"{kind.clock / 1e6:g}"]
+    build = digest(tools, text, *constraints, *passes, *place, *kind.pack, *kind.output)[:BUILD_DIGITS]
 
     synthesis = cached(folder / "synthesis.json", build)
     if synthesis is None or not (folder / "netlist.json").exists():
@@ -78,7 +80,7 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     bitstream = folder / f"{kind.name}{kind.suffix}"
     bitstream.unlink(missing_ok=True)
     if met:
-        pack = [beside_python(kind.pack[0]), *kind.pack[1:], route["file"], bitstream.name]
+        pack = [beside_python(kind.pack[0]), *kind.pack[1:], route["file"], *kind.output, bitstream.name]
         run(kind.pack[0], pack, folder, folder / "pack.log")
     report = {
         "board": kind.name, "device": chip.device, "preset": kind.config.name, "config": kind.config.digest, "build": build,
@@ -112,12 +114,13 @@ def design(kind: BoardKind, make: Callable[[BoardKind, str], Elaboratable], buil
 def _route(kind: BoardKind, folder: Path, build: str, place: list[str], seed: int) -> dict[str, Any]:
     """Place and route with one seed: the clocks, and the file that is to be packed."""
     tool, name = kind.chip.place[0], f"seed{seed}"
-    output = (f"{name}.config", "--textcfg") if kind.suffix == ".bit" else (f"{name}.asc", "--asc")
+    suffix, option = kind.chip.routed
+    output = f"{name}{suffix}"
     key = digest(build, seed)
     found = cached(folder / f"{name}.json", key)
-    if found is None or not (folder / output[0]).exists():
+    if found is None or not (folder / output).exists():
         command = [beside_python(tool), *place, "--seed", str(seed), "--timing-allow-fail", "--report", f"{name}.timing.json",
-                   output[1], output[0]]
+                   option, output]
         seconds = run(tool, command, folder, folder / f"{name}.log")
         report = json.loads((folder / f"{name}.timing.json").read_text())
         clocks = {clock: {"mhz": round(x["achieved"], 2), "needed": round(x["constraint"], 2)}
@@ -125,7 +128,7 @@ def _route(kind: BoardKind, folder: Path, build: str, place: list[str], seed: in
         slowest = min(clocks, key=lambda clock: clocks[clock]["mhz"] / clocks[clock]["needed"])
         path = next(x for x in report["critical_paths"] if slowest in x["from"] and x["from"] == x["to"])
         found = {
-            "digest": key, "seconds": round(seconds), "file": output[0], "clocks": clocks,
+            "digest": key, "seconds": round(seconds), "file": output, "clocks": clocks,
             "reached": clocks[slowest]["mhz"] / clocks[slowest]["needed"], "fmax_mhz": clocks[slowest]["mhz"],
             "utilisation": {x: n for x, n in report["utilization"].items() if n["used"]}, "critical_path": steps(path["path"]),
         }

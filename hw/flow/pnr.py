@@ -73,7 +73,8 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
             raise ToolError(f"{device.device}: this flow can only synthesise for it")
         tool = device.place[0]
         tools[tool] = version(tool)
-        command = [beside_python(tool), *device.place[1:], *device.unpinned, "--json", "netlist.json", "--seed", str(seed),
+        pinned = [x.format("pins.cst") for x in device.constrain] if device.pins else device.unpinned
+        command = [beside_python(tool), *device.place[1:], *pinned, "--json", "netlist.json", "--seed", str(seed),
                    "--freq", f"{megahertz:g}", "--timing-allow-fail", "--report", "timing.json"]
         key = digest(key, version(tool), *command[1:], device.pins)
         (folder / "pins.cst").write_text(device.pins)

@@ -60,6 +60,9 @@ class SdramChip:
 #: 32 MB; times of the slowest of the chips that boards carry (IS42S16160G-7, W9825G6KH-6, MT48LC16M16A2-7E and alike).
 SDRAM_32MB = SdramChip(data_bits=16, row_bits=13, column_bits=9, refresh_period=64e6 / 8192)
 
+#: 8 MB of 32 bits, in the package of a GW2AR-18; times as above.
+SDRAM_8MB = SdramChip(data_bits=32, row_bits=11, column_bits=8, refresh_period=64e6 / 4096)
+
 
 class SdramPins(Signature):
     """The chip's pins as seen by the controller, all high where active; each passes a register on its way.

@@ -66,8 +66,7 @@ def run(device: Device, bundle: Bundle, program: list[Fields], clip: np.ndarray,
     start, size = packing.round_up(bundle.image.size, BYTES), EXTRA + 0x10000 * len(program)
     device.write_memory(0, bundle.image.tobytes())
     device.write_memory(start, np.array(words, "<u4").tobytes())
-    seen = bundle.manifest.windows.gather(clip)
-    device.write_memory(SEGMENTS[1], packing.pack_spikes(seen, bundle.manifest.word, bundle.manifest.planes).tobytes())
+    device.write_memory(SEGMENTS[1], bundle.manifest.packer()(clip).tobytes())
     device.write_memory(SEGMENTS[1] + EXTRA, extra)
     device.write_memory(SEGMENTS[2], bytes(size))
     for name, value in {"PROGRAM": start, "WATCHDOG": 100_000, "IRQ_ENABLE": 1, "CONTROL": registers.START,

@@ -22,6 +22,7 @@ from sw.model_file import read_model
 from sw.support import UnsupportedError
 from sw.verify import compare, expect
 
+LIMIT = 7200.0  #: seconds of a run: a netlist makes some ten thousand cycles a second
 MODEL = Path("golden/weights/svformer-nano.safetensors")
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         print(f"{library} ({time.monotonic() - begin:.0f} s)", flush=True)
         begin = time.monotonic()
         with SimDevice(library, f"netlist of {a.preset} for {DEVICES[name].device}", stall=a.stall) as device:
-            driver = Driver(device)
+            driver = Driver(device, timeout=LIMIT)
             driver.load(bundle)
             result = driver.trace(clip)
         report = compare(bundle.manifest, result.tensors, expect(bundle, source, clip))

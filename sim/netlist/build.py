@@ -20,13 +20,14 @@ from sim.device.build import build_key, verilate
 FOLDER = Path(__file__).parent
 SHARE = Path(pyosys.__file__).parent / "share"
 TOP = "accelerator"
-#: By synthesis command: yosys' models of the chip's cells, ours of those that it has no model of, and their types.
+#: By synthesis command: yosys' models of the chip's cells, ours of those that it has no model of, their types, and how much the
+#: compiler optimises. A netlist is compiled for one clip or a few: an hour of its best would not come back. Block RAM of an iCE40
+#: writes bit by bit, which makes 24 MB of C++ of the 289 in `micro`.
 CELLS = {
-    "synth_ecp5": (SHARE / "ecp5" / "cells_sim.v", FOLDER / "ecp5.v", ("DP16KD",)),
-    "synth_ice40": (SHARE / "ice40" / "cells_sim.v", None, ()),
+    "synth_ecp5": (SHARE / "ecp5" / "cells_sim.v", FOLDER / "ecp5.v", ("DP16KD",), "-O1"),
+    "synth_ice40": (SHARE / "ice40" / "cells_sim.v", None, (), "-O0"),
 }
-#: A netlist is compiled for one clip or a few: an hour of the compiler's best would not come back.
-CFLAGS = "-O1 -fPIC -fvisibility=hidden -std=c++17"
+CFLAGS = "-fPIC -fvisibility=hidden -std=c++17"
 OURS = "TANDEM_"  #: what the names of our models begin with
 
 
@@ -47,7 +48,8 @@ def build(config: Config, device: Device, folder: Path) -> Path:
     command = device.synthesis.split()[0]
     if command not in CELLS:
         raise ValueError(f"there are no models of the cells of {device.device}")
-    models, ours, types = CELLS[command]
+    models, ours, types, optimise = CELLS[command]
+    cflags = f"{optimise} {CFLAGS}"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libdevice.so"
     accelerator = Accelerator(config)
@@ -55,7 +57,7 @@ def build(config: Config, device: Device, folder: Path) -> Path:
     text = mend_names(text)
     passes = [*synthesis_passes(text, device.synthesis, TOP), *(f"chtype -set {OURS}{x} t:{x}" for x in types),
               "write_verilog -noattr netlist.v"]
-    key = build_key(DEVICE / "device.cpp", CFLAGS, text, *passes, models.read_text(), ours.read_text() if ours else "")
+    key = build_key(DEVICE / "device.cpp", cflags, text, *passes, models.read_text(), ours.read_text() if ours else "")
     stamp = library.with_suffix(".key")
     with library.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,6 +67,6 @@ def build(config: Config, device: Device, folder: Path) -> Path:
             yosys(passes, folder)
             cells = ["-MAKEFLAGS", "OPT_SLOW=-O0", f"-I{models.parent}", "-DNO_ICE40_DEFAULT_ASSIGNMENTS", str(models),
                      *([str(ours)] if ours else [])]
-            verilate(library, TOP, [*cells, str(folder / "netlist.v")], config, DEVICE / "device.cpp", CFLAGS)
+            verilate(library, TOP, [*cells, str(folder / "netlist.v")], config, DEVICE / "device.cpp", cflags)
             stamp.write_text(key)
     return library

@@ -31,7 +31,7 @@ class NullDevice(Device):
         self._set("VERSION", registers.VERSION)
         for i in range(4):
             self._set(f"DIGEST{i}", int(config.digest[8 * i : 8 * i + 8], 16))
-        self._steps: dict[int, int] = {}  # of the programs in memory that have been run, by their addresses
+        self._records: dict[int, bytes] = {}  # of the programs in memory that have been run, by their addresses
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Read ``size`` bytes of memory."""
@@ -42,7 +42,7 @@ class NullDevice(Device):
         """Write bytes to memory."""
         self.check_range(address, len(data))
         self._memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
-        self._steps = {start: count for start, count in self._steps.items() if address > start}
+        self._records = {start: records for start, records in self._records.items() if address > start}
 
     def read_register(self, address: int) -> int:
         """Read a 32-bit register; unknown ones read 0."""
@@ -53,10 +53,11 @@ class NullDevice(Device):
         self._registers[address] = value
         if address == REGISTERS["CONTROL"].address and value & registers.START:
             start = self._get("SEGMENT0") + self._get("PROGRAM")
-            count = self._steps[start] = self._steps[start] if start in self._steps else self._count(start)
-            records = np.zeros((count, registers.STATISTICS_BYTES // 4), "<u4")
-            records[:, list(registers.STATISTICS).index("layer")] = np.arange(count)
-            self.write_memory(self._get("SEGMENT3"), records.tobytes())
+            if start not in self._records:
+                records = np.zeros((self._count(start), registers.STATISTICS_BYTES // 4), "<u4")
+                records[:, list(registers.STATISTICS).index("layer")] = np.arange(len(records))
+                self._records[start] = records.tobytes()
+            self.write_memory(self._get("SEGMENT3"), self._records[start])
             self._set("STATUS", registers.DONE)
 
     def wait_interrupt(self, timeout: float) -> bool:

@@ -50,7 +50,7 @@ def test_junk_is_no_bundle(tmp_path, junk):
 
 
 @pytest.mark.parametrize(("old", "new"), [
-    ('"format": 5', '"format": 9'), ('"planes"', '"plates"'), ('"offset": 0, "result', '"offset": 9, "result'),
+    ('"format": 6', '"format": 9'), ('"planes"', '"plates"'), ('"offset": 0, "result', '"offset": 9, "result'),
     ('"opcode": "load"', '"opcode": "save"'), ('"kind": "luma"', '"kin": "luma"'),
     ('"windows": [1, ', '"windows": [2, '), ('"windows": [1, ', '"windows": [true, '), ('"windows": [1, ', '"windows": [1, 1, '),
 ])

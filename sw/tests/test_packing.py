@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sw import packing
+from sw.clips import ClipPacker
+from sw.windows import Windows
 
 sizes = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
@@ -15,10 +17,11 @@ seeds = st.integers(0, 2**32 - 1)
 @given(st.tuples(sizes, sizes, sizes, st.integers(1, 70)), st.sampled_from([8, 32, 64]), st.integers(1, 8), seeds)
 def test_spikes(shape, word, planes, seed):
     x = np.random.default_rng(seed).integers(0, 1 << planes, shape, np.uint8)
-    data = packing.pack_spikes(x, word, planes)
+    pack = ClipPacker(shape, Windows(), word, planes)
+    data = pack(x)
     assert np.array_equal(packing.unpack_spikes(data, shape, word, planes), x)
-    other = packing.pack_spikes((1 << planes) - 1 - x, word, planes)
-    assert np.array_equal(packing.pack_spikes(x, word, planes, other), data)
+    other = pack((1 << planes) - 1 - x)
+    assert np.array_equal(pack(x, other), data)
     t, h, w, c = (n - 1 for n in shape)
     words = -(-shape[3] // word)
     position = ((h * shape[2] + w) * shape[0] + t) * planes + planes - 1
@@ -33,7 +36,7 @@ def test_places_of_banks(shape, word, planes, cores, gap, seed):
     steps, h, w, c = shape
     shape = steps * cores, h, w, c
     rng = np.random.default_rng(seed)
-    words = packing.pack_spikes(rng.integers(0, 1 << planes, shape, np.uint8), word, planes)
+    words = ClipPacker(shape, Windows(), word, planes)(rng.integers(0, 1 << planes, shape, np.uint8))
     size = words.size // (h * w * steps * cores)  # bytes of a time step of a place
     stored = rng.integers(0, 256, (h * w, cores, steps * size + gap * word // 8), np.uint8)
     for place, t in np.ndindex(h * w, steps * cores):
@@ -96,7 +99,9 @@ def test_parameters(o, seed):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(packing.PackingError, match="0 to 2 do not fit 1 bit planes"):
-        packing.pack_spikes(np.array([[[[0, 2]]]]), 8)
+    with pytest.raises(packing.PackingError, match="up to 2 do not fit 1 bit planes"):
+        ClipPacker((1, 1, 1, 2), Windows(), 8)(np.array([[[[0, 2]]]], np.uint8))
+    with pytest.raises(packing.PackingError, match=r"a clip of int64 \[1, 1, 1, 2\], not uint8 \[1, 1, 1, 2\]"):
+        ClipPacker((1, 1, 1, 2), Windows(), 8)(np.array([[[[0, 1]]]]))
     with pytest.raises(packing.PackingError, match="-9 to 0 do not fit 1 signed slices"):
         packing.weight_slices(np.array([-9, 0]), 1)

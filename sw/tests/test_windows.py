@@ -8,9 +8,11 @@ import pytest
 from golden.integer import network
 from golden.spec.config import BASE
 from golden.spec.model import CONV, INPUT, Encoding, Layer
+from sw.clips import ClipPacker
 from sw.compiler import compile_model, plan_model
 from sw.device.golden import GoldenDevice
 from sw.driver import Driver
+from sw.packing import unpack_spikes
 from sw.tests.test_compiler import check_equal, clips
 from sw.tests.test_contract import CONFIGS, conv, made
 from sw.tests.test_spilling import small
@@ -20,14 +22,18 @@ RGB = Encoding(kind="rgb", height=14, width=10, timesteps=4, frames=2, patch=1)
 
 
 @pytest.mark.parametrize("windows", [Windows(), Windows(3, 2, 1), Windows(2, 3), Windows(5, 1, 2), Windows(4, 4, 3)])
-def test_gather(windows):
-    """Every value where the docstring says."""
+@pytest.mark.parametrize("chunk", [1 << 18, 1 << 8])
+def test_every_value_is_where_it_shall_be(windows, chunk, monkeypatch):
+    """As `ClipPacker` says; also of a clip that does not lie in one piece."""
+    monkeypatch.setattr("sw.clips.CHUNK", chunk)
     x = np.random.default_rng(0).integers(1, 256, (2, 9, 7, 3), np.uint8)
-    found = windows.gather(x)
-    assert found.shape == windows.shape(x.shape) and found.dtype == np.uint8
+    shape = windows.shape(x.shape)
+    pack = ClipPacker(x.shape, windows, 16, 8)
+    pack(255 - x)  # leaves nothing behind
+    found = unpack_spikes(pack(x[:, :, ::-1][:, :, ::-1]), shape, 16, 8)
     k, stride, padding = windows
-    for t, y, x_, i in np.ndindex(found.shape):
-        c, ky, kx = np.unravel_index(i, (3, k, k))
+    for t, y, x_, i in np.ndindex(shape):
+        ky, kx, c = np.unravel_index(i, (k, k, 3))
         place = y * stride - padding + ky, x_ * stride - padding + kx
         inside = 0 <= place[0] < 9 and 0 <= place[1] < 7
         assert found[t, y, x_, i] == (x[t, *place, c] if inside else 0)

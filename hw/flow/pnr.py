@@ -13,7 +13,7 @@ from amaranth.hdl import Fragment
 
 from golden.spec.config import Config
 from hw.flow.area import by_block, subtotal
-from hw.flow.devices import RESETS, Device
+from hw.flow.devices import DEVICES, HOMES, RESETS, Device
 from hw.flow.harness import Harness
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 from hw.top import Accelerator
@@ -57,7 +57,8 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
     harness = Harness(Accelerator(config))
     text, _ = rtlil.convert_fragment(Fragment.get(harness, device), flat_ports(harness), TOP, emit_src=False)
     text = mend_names(text)
-    passes = synthesis_passes(text, device.synthesis, TOP, RESETS.get(config.name, 0) if "synth_ecp5" in device.synthesis else 0)
+    full = device is DEVICES[HOMES[config.name]]
+    passes = synthesis_passes(text, device.synthesis, TOP, RESETS.get(config.name, 0) if full else 0)
     key = digest(_FLOW_VERSION, version("pyosys"), text, *passes)
     synthesis = cached(folder / "synthesis.json", key)
     if synthesis is None or not (folder / "netlist.json").exists():

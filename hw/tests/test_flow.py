@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter as Counts
 from pathlib import Path
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment, Module
+from amaranth.hdl import Cat, Fragment, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.config import SMALL
+from golden.spec.config import BASE_85F, SMALL
 from hw.core import Core
 from hw.flow import pnr
 from hw.flow.area import by_block, subtotal
@@ -89,6 +91,35 @@ def test_all_copies_are_found(tmp_path: Path) -> None:
     yosys(["read_rtlil design.il", "proc", f"tee -q -o found.txt select -list {NEAR}"], tmp_path)
     copies = set(re.findall(r"wire .*_near\d+$", text, re.MULTILINE))
     assert len(copies) == len((tmp_path / "found.txt").read_text().split()) > 4
+
+
+class Resets(wiring.Component):
+    """Registers that go back to 0 together: many, and few."""
+
+    def __init__(self, _: object = None) -> None:
+        super().__init__({"word": In(64), "clear": In(2), "out": Out(72)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        many, few = Signal(64), Signal(8)
+        m.d.sync += [many.eq(self.word), few.eq(self.word[:8])]
+        with m.If(self.clear[0]):
+            m.d.sync += many.eq(0)
+        with m.If(self.clear[1]):
+            m.d.sync += few.eq(0)
+        m.d.comb += self.out.eq(Cat(many, few))
+        return m
+
+
+@pytest.mark.parametrize(("config", "name", "groups"), [(BASE_85F, "lfe5u-85f", [64]), (SMALL, "lfe5u-25f", [8, 64])])
+def test_a_full_chip_has_no_small_groups_with_a_reset(config, name, groups, tmp_path, monkeypatch) -> None:
+    """They get it through a table each; large ones have it at their own input everywhere."""
+    monkeypatch.setattr(pnr, "Accelerator", Resets)
+    pnr.place_and_route(config, DEVICES[name], tmp_path, megahertz=100, seed=1, route=False)
+    cells = json.loads((tmp_path / "netlist.json").read_text())["modules"][pnr.TOP]["cells"].values()
+    resets = Counts(x["connections"]["LSR"][0] for x in cells if x["type"] == "TRELLIS_FF")
+    *found, _ = sorted(n for net, n in resets.items() if net != "0")  # the largest group is the harness
+    assert found == groups
 
 
 def test_tables_of_six_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

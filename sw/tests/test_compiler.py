@@ -9,6 +9,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from golden.integer import network
+from golden.integer.ops import join
 from golden.integer.random_model import NANO, random_clip, random_model
 from golden.spec import descriptor
 from golden.spec.config import BASE, MICRO, SMALL
@@ -34,7 +35,8 @@ def made_again(plan, model, known):
     found: dict[str, Fraction] = {}
     for stage, cut in zip(plan.stages, plan.cuts, strict=True):
         for layer in (x for x in model.layers if stage.ways.get(x.name)):
-            bits = sum(np.bitwise_count(known[x]).sum(axis=(0, 3), dtype=np.int64) for x in layer.inputs)
+            given = join([known[x] for x in layer.inputs], layer.upsample)
+            bits = np.bitwise_count(given).sum(axis=(0, 3), dtype=np.int64)
             seen = sliding_window_view(np.pad(bits, layer.padding), (layer.kernel, layer.kernel))
             seen = seen[:: layer.stride, :: layer.stride]
             work, done = seen.sum(axis=(2, 3)) * (layer.channels // layer.groups), np.zeros(stage.places(layer.name), bool)

@@ -103,7 +103,7 @@ def random_descriptor(c: Config) -> dict[str, int]:
     d["step_shift"] = random.choice([random.randint(0, c.x_bits - 2), random.randint(0, 31)])
     d["leak"] = random.choice([0, 8, 8, 16, random.randint(0, 16) if c.any_neuron else 8])
     d["soft"] = random.getrandbits(1) if d["levels"] == 1 or c.any_neuron else 0
-    d["bank_mask"] = (1 << c.cores) - 1 if random.getrandbits(1) else random.getrandbits(16)
+    d["bank_mask"] = (1 << c.cores) - 1 if random.getrandbits(1) or c.lean else random.getrandbits(16)
     d["dst_plane_stride"] = -(-total * c.lanes // c.word)
     d["dst_words"] = d["out_planes"] * d["dst_plane_stride"]
     d["dst_pos_stride"] = d["steps"] * d["dst_words"]

@@ -27,6 +27,7 @@ def place_layout(config: Config) -> data.StructLayout:
         "first": 1,  #: at t = 0
         "last": 1,  #: at the last time step
         "write": 1,  #: the core takes part
+        "idle": 1,  #: the core has no time step in the last round, which this is
         "second": 1,  #: a logit's upper half: the beat before once more
         "final": 1,  #: the descriptor's last
         "core": unsigned(clog2(c.cores)), "beat": unsigned(clog2(c.beats)), "param": unsigned(clog2(c.param_beats)),
@@ -167,6 +168,8 @@ class Collector(wiring.Component):
         last_group, last_x, last_y = (
             is_last(m, c, d, name, x) for name, x in (("groups", group), ("out_w", ox), ("out_h", oy)))
         only_step, next_row = Signal(), Signal(clog2(c.spike_words))
+        idle = Signal(c.cores)
+        m.d.sync += idle.eq(Cat(Const(0), *(d.idle >= c.cores - i for i in range(1, c.cores))))  # not the first one
         m.d.sync += [only_step.eq(d.steps == 1), next_row.eq(d.dst_pos_stride + d.dst_row_skip)]
         last_core = core == c.cores - 1
         s_next, u_next = Signal.like(s_pos), Signal.like(u_pos)
@@ -198,7 +201,7 @@ class Collector(wiring.Component):
             m.d.sync += [
                 self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
                 self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1) | c.lean), self.place.second.eq(second),
-                self.place.core.eq(core), self.place.beat.eq(beat),
+                self.place.idle.eq(at_last & idle.bit_select(core, 1)), self.place.core.eq(core), self.place.beat.eq(beat),
                 self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
                 self.place.u.eq(Mux(d.integrate, d.u_src, u_time)
                                 + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),

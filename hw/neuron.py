@@ -119,7 +119,7 @@ class Neuron(wiring.Component):
                      lif.last.eq(stages[7].last)]
         eighths = [Signal(range(9), name=f"saturated{i}") for i in range(0, c.neuron_lanes, 8)]
         for i, part in enumerate(eighths):
-            m.d.sync += part.eq(Mux(stages[7].valid & stages[7].write, sum(over[8 * i:8 * i + 8]), 0))
+            m.d.sync += part.eq(Mux(stages[7].valid & stages[7].write & ~stages[7].idle, sum(over[8 * i:8 * i + 8]), 0))
         m.d.sync += self.saturations.eq(sum(eighths))
 
         # Stage 8: residual values; of logits first the lower halves, then the upper ones.
@@ -197,7 +197,7 @@ class Neuron(wiring.Component):
         m.d.comb += part.eq(1 << place.part)
         if c.levels_max == 1:  # the beats of a result are written together, so that memories need fewer enables
             gathered = Signal(c.lanes)
-            beats = Cat(gathered[c.neuron_lanes:], spikes.as_value())
+            beats = Cat(gathered[c.neuron_lanes:], Mux(place.idle, 0, spikes.as_value()))
             with m.If(place.valid):
                 m.d.sync += gathered.eq(beats)
             spikes = beats
@@ -214,8 +214,8 @@ class Neuron(wiring.Component):
             m.submodules[f"planes{i}"] = planes = PlaneWriter(c)
             m.d.comb += [
                 planes.descriptor.eq(d), planes.load.eq(mine), planes.first.eq(place.spikes), planes.part.eq(part),
-                planes.spikes.eq(spikes), self.write.mask[i].eq(planes.mask), self.write.addr[i].eq(planes.addr),
-                self.write.data[i].eq(planes.data),
+                planes.idle.eq(place.idle), planes.spikes.eq(spikes),
+                self.write.mask[i].eq(planes.mask), self.write.addr[i].eq(planes.addr), self.write.data[i].eq(planes.data),
             ]
 
     @staticmethod
@@ -234,6 +234,7 @@ class Neuron(wiring.Component):
             sums, membranes = [0] * c.lanes, [0] * c.lanes
             for t, acc in zip(range(t_steps), accs, strict=False):
                 step, core = divmod(t, c.cores)
+                idle = t >= t_steps - d["idle"]
                 for beat in range(c.beats):
                     channel_beat = (d["first_group"] + group) * c.beats + beat
                     u_at = pos * d["u_pos_stride"] + t * d["u_step"] + channel_beat
@@ -255,14 +256,14 @@ class Neuron(wiring.Component):
                         values.append(x)
                         if d["bank_mask"] >> core & 1:
                             spike, membranes[lane] = Lif.model(c, d, membranes[lane], x)
-                            spikes.append(spike)
+                            spikes.append(0 if idle else spike)
                     if d["integrate"] and t == t_steps - 1:
                         for half in range(2):
                             values = [x >> (16 * half) for x in sums[beat * width:(beat + 1) * width]]
                             out.u.append((d["u_dst"] + 2 * channel_beat + half, _beat_of(values)))
                     if d["integrate"] or not d["bank_mask"] >> core & 1:
                         continue
-                    out.saturations += saturations
+                    out.saturations += 0 if idle else saturations
                     if d["u_write"]:
                         memory[d["u_dst"] + u_at] = _beat_of(values)
                         out.u.append((d["u_dst"] + u_at, memory[d["u_dst"] + u_at]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,6 +25,8 @@ class PlaneWriter(wiring.Component):
         Address of plane 0.
     part : Signal(word // neuron_lanes), in
         The beats of the word that are written.
+    idle : Signal(), in
+        Of ``load``: there are no spikes, whatever ``spikes`` says.
     spikes : Signal(ArrayLayout(bits of levels_max, neuron_lanes)), in
     mask, addr, data : out
         As `hw.bus.SpikeWrite` has for each bank.
@@ -35,7 +37,7 @@ class PlaneWriter(wiring.Component):
         self.planes = clog2(config.levels_max + 1)
         parts, address = config.word // config.neuron_lanes, clog2(config.spike_words)
         super().__init__({
-            "descriptor": In(descriptor_layout()), "load": In(1), "first": In(address), "part": In(parts),
+            "descriptor": In(descriptor_layout()), "load": In(1), "first": In(address), "part": In(parts), "idle": In(1),
             "spikes": In(data.ArrayLayout(self.planes, config.neuron_lanes)),
             "mask": Out(parts), "addr": Out(address), "data": Out(config.word),
         })
@@ -52,7 +54,7 @@ class PlaneWriter(wiring.Component):
             m.d.sync += [now.eq(after) for now, after in pairwise(planes)]
         with m.If(self.load):
             m.d.sync += [left.eq(d.out_planes), part.eq(self.part), self.addr.eq(self.first)]
-            m.d.sync += [plane.eq(Cat(x[i] for x in self.spikes)) for i, plane in enumerate(planes)]
+            m.d.sync += [plane.eq(Mux(self.idle, 0, Cat(x[i] for x in self.spikes))) for i, plane in enumerate(planes)]
         return m
 
     @staticmethod

@@ -49,7 +49,7 @@ def addition_passes(layouts: Layouts, layer: Layer, source: str) -> list[Pass]:
     passes = []
     for j in reversed(range(n)):
         taken = -1 << b * (j + 1) if j < n - 1 else 0  # what the digit that the pass before has made stands for
-        fields = every | spikes_to(digit, layouts.config) | {
+        fields = every | spikes_to(digit, layouts) | {
             "partial": 1, "u_write": 1, "levels": (1 << b) - 1, "theta": (1 << b * j) - half(layouts.config), "step_shift": b * j,
         }
         where = {"spike_dst": name, "u_src": source, "u_dst": source}

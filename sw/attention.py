@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 
-from golden.spec.config import Config
 from golden.spec.descriptor import Opcode
 from golden.spec.model import FRAME, JOINT, SDHA, Layer
 from sw import packing
@@ -22,15 +21,12 @@ class _Scene:
     """Tokens that see each other: all of them, or those of a time step or of a place."""
 
     step: int  #: time steps of a core from the first to that of the first token
+    times: int  #: how often each bit of Q is read: a core without tokens runs idle, on those of other scenes
     place: tuple[int, int] | None  #: row and column of the only place; None for all places
     tokens: int  #: of each core
     stride: int  #: bank words from one token to the next
     fields: dict[str, int]  #: of the LINEAR descriptor, where it is not the whole tensor
     cores: int  #: mask of those that have tokens
-
-    def times(self, config: Config) -> int:
-        """How often each bit of Q is read: a core without tokens runs idle, on those of other scenes."""
-        return config.cores // self.cores.bit_count()
 
 
 def tokens(layouts: Layouts, layer: Layer) -> int:
@@ -68,14 +64,17 @@ def _scenes(layouts: Layouts, layer: Layer) -> Iterator[_Scene]:
     q = layouts.spikes(layer.inputs[0])
     t, h, w, _ = q.shape
     if layer.scope == JOINT:
-        yield _Scene(0, None, h * w * q.steps, q.step_words, {}, every_core(c))
+        yield _Scene(0, 1, None, h * w * q.steps, q.step_words, {}, every_core(c))
     elif layer.scope == FRAME:
         for i in range(t):
             step, core = divmod(i, c.cores)
-            yield _Scene(step, None, h * w, q.x_stride, {"steps": 1, "bank_mask": 1 << core}, 1 << core)
+            own = {"steps": 1, "bank_mask": 1 << core, "idle": 0}
+            if i == t - 1:  # the cores behind it have no time step: they are idle
+                own |= {"bank_mask": every_core(c) & -1 << core, "idle": c.cores - 1 - core}
+            yield _Scene(step, min(c.cores, t - step * c.cores), None, h * w, q.x_stride, own, 1 << core)
     else:
         for place in product(range(h), range(w)):
-            yield _Scene(0, place, q.steps, q.step_words, {"out_h": 1, "out_w": 1}, every_core(c))
+            yield _Scene(0, 1, place, q.steps, q.step_words, {"out_h": 1, "out_w": 1}, every_core(c))
 
 
 def attention_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[Pass]:
@@ -119,7 +118,7 @@ def attention_passes(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array
             }
             passes.append(Pass(
                 Opcode.LINEAR, layer.name, fields, where, {x: Place(*first_place) for x in where}, first=first_place,
-                rows=rows, beats=beats, sop=(head, groups * high * scene.times(c)),
+                rows=rows, beats=beats, sop=(head, groups * high * scene.times),
             ))
     return passes + (_neuron_passes(layouts, layer, own, left) if own else [])
 

@@ -30,7 +30,7 @@ def gather_passes(layouts: Layouts, layer: Layer) -> list[Pass]:
         x = layouts.spikes(source)
         lanes = x.words * layouts.config.word
         for plane, dy, dx in product(range(wide.planes), range(size), range(size)):
-            fields = walk(x, x.shape[1:3]) | spikes_to(wide, layouts.config) | {
+            fields = walk(x, x.shape[1:3]) | spikes_to(wide, layouts) | {
                 "origin": plane * x.words, "spike_dst": plane * wide.words + first,
             }
             if plane >= x.planes:
@@ -50,12 +50,12 @@ def mask_passes(layouts: Layouts, layer: Layer) -> list[Pass]:
     passes = []
     if name != b and layouts.shapes[b][3] == channels:  # of one place
         x = layouts.spikes(b)
-        fields = walk(x, (h, w)) | spikes_to(gate, layouts.config)
+        fields = walk(x, (h, w)) | spikes_to(gate, layouts)
         still = _lanewise(layouts, layer, fields, {"origin": b, "spike_dst": name}, lanes, channels)
         passes += [replace(x, step=(0, 0)) for x in still]
     elif name != b:
         passes += _expand(layouts, layer, b, name, gate)
-    fields = walk(gate, (h, w)) | spikes_to(gate, layouts.config) | {"kernel_w": 2, "theta": 2}
+    fields = walk(gate, (h, w)) | spikes_to(gate, layouts) | {"kernel_w": 2, "theta": 2}
     bases = {"origin": a, "spike_dst": layer.spike_out}
     return passes + _lanewise(layouts, layer, fields, bases, lanes, channels, name)
 
@@ -71,7 +71,7 @@ def _expand(layouts: Layouts, layer: Layer, source: str, name: str, gate: SpikeT
         weight[np.arange(len(part)), part] = 1
         return packing.broadcast_rows(weight, layouts.config.lanes, word, 1)
 
-    fields = walk(x, x.shape[1:3]) | spikes_to(gate, layouts.config) | {
+    fields = walk(x, x.shape[1:3]) | spikes_to(gate, layouts) | {
         "words": x.words, "slice_words": x.words, "mask_high": (x.shape[3] - 1) % word,
     }
     bases = {"origin": source, "spike_dst": name}

@@ -103,7 +103,7 @@ class Manifest:
 
     def packer(self) -> ClipPacker:
         """Makes clips the words that are loaded."""
-        return ClipPacker(self.video.shape, self.windows, self.word, self.planes)
+        return ClipPacker(self.video.shape, self.windows, self.word, self.planes, self.cores)
 
 
 @dataclass(frozen=True)

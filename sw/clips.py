@@ -26,9 +26,11 @@ class ClipPacker:
         Channels per word.
     planes : int
         Bits of a value, at most 8.
+    cores : int
+        The words are those of a multiple of so many time steps, of which the last ones are 0.
     """
 
-    def __init__(self, shape: Shape, windows: Windows, word: int, planes: int = 1) -> None:
+    def __init__(self, shape: Shape, windows: Windows, word: int, planes: int = 1, cores: int = 1) -> None:
         t, h, w, c = windows.shape(shape)
         self.windows, self.planes = windows, planes
         self.step = round_up(c, word) // 8  #: bytes of a plane of a place
@@ -39,9 +41,9 @@ class ClipPacker:
         pad = windows.padding
         self._wide = np.zeros((shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad, shape[3]), np.uint8)
         self._inside = self._wide[:, pad : pad + shape[1], pad : pad + shape[2]]
-        self._values = np.zeros((h, w, t, 8 * size), np.uint8)
+        self._values = np.zeros((h, w, round_up(t, cores), 8 * size), np.uint8)
         self._places = max(1, CHUNK // (8 * size))  # of a chunk
-        self._masked = np.empty((min(self._places, h * w * t), 8 * size), np.uint8)
+        self._masked = np.empty((min(self._places, h * w * self._values.shape[2]), 8 * size), np.uint8)
 
     def __call__(self, clip: Array, out: Bytes | None = None) -> Bytes:
         """Words of a clip. ``out`` is what an earlier call has returned, to be filled again.
@@ -55,7 +57,7 @@ class ClipPacker:
         return self.pack(out)
 
     def fold(self, clip: Array) -> Bytes:
-        """Windows [H', W', T, C'] of a clip, each with row, column and channel as one axis, behind it some zeros.
+        """Windows [H', W', T', C'] of a clip, each with row, column and channel as one axis, behind it some zeros.
 
         They are good until the next call.
 
@@ -75,7 +77,8 @@ class ClipPacker:
         in_t, in_y, in_x, _ = wide.strides
         row = np.dtype(f"V{kernel * in_x}")  # of a window: in one piece in the clip as it is here
         for i in range(kernel):
-            source = np.ndarray(self._values.shape[:3], row, wide, i * in_y, (stride * in_y, stride * in_x, in_t))
+            size = *self._values.shape[:2], len(clip)
+            source = np.ndarray(size, row, wide, i * in_y, (stride * in_y, stride * in_x, in_t))
             target = np.ndarray(source.shape, row, self._values, i * row.itemsize, self._values.strides[:3])
             target[...] = source
         return self._values

@@ -11,7 +11,7 @@ from golden.spec.config import Config
 from golden.spec.descriptor import FIELDS, Opcode
 from golden.spec.model import HEAD, SOFT, Layer
 from sw import packing
-from sw.layouts import Layouts, SpikeTensor, chunks
+from sw.layouts import Layouts, SpikeTensor, chunks, residual_beats
 from sw.packing import Array, Bytes, round_up
 
 EMPTY = np.zeros(0, np.uint8)
@@ -73,12 +73,17 @@ def walk(source: SpikeTensor, out: tuple[int, int]) -> dict[str, int]:
     }
 
 
-def spikes_to(target: SpikeTensor, config: Config) -> dict[str, int]:
+def spikes_to(target: SpikeTensor, layouts: Layouts) -> dict[str, int]:
     """Fields that say how the spikes lie that a pass makes."""
     return {
         "fire": 1, "dst_words": target.step_words, "dst_plane_stride": target.words, "out_planes": target.planes,
-        "bank_mask": every_core(config),
+        **every_step(layouts),
     }
+
+
+def every_step(layouts: Layouts) -> dict[str, int]:
+    """Fields that say which time steps count: those that the model has."""
+    return {"bank_mask": every_core(layouts.config), "idle": -layouts.model.encoding.timesteps % layouts.config.cores}
 
 
 def every_core(config: Config) -> int:
@@ -88,12 +93,11 @@ def every_core(config: Config) -> int:
 
 def neuron(layouts: Layouts, layer: Layer) -> dict[str, int]:
     """Fields that say what the neuron unit does and how its outputs lie."""
-    c = layouts.config
-    fields = {"integrate": int(layer.op == HEAD), "bank_mask": every_core(c)}
+    fields = {"integrate": int(layer.op == HEAD), **every_step(layouts)}
     if layer.residual or layer.u_out:
         fields |= {"residual": int(bool(layer.residual)), "u_write": int(bool(layer.u_out)), **residual_strides(layouts, layer)}
     if layer.spike_out:
-        fields |= spikes_to(layouts.spikes(layer.spike_out), c) | {
+        fields |= spikes_to(layouts.spikes(layer.spike_out), layouts) | {
             "theta": layer.theta, "leak": layer.leak, "soft": int(layer.reset == SOFT), "levels": layer.levels,
             "step_shift": layer.spacing.bit_length() - 1,
         }
@@ -102,9 +106,9 @@ def neuron(layouts: Layouts, layer: Layer) -> dict[str, int]:
 
 def residual_strides(layouts: Layouts, layer: Layer) -> dict[str, int]:
     """Fields that say how residual values of a layer's shape lie."""
-    t, _, _, channels = layouts.out_shape(layer)
-    step = round_up(channels, layouts.config.lanes) // layouts.config.neuron_lanes
-    return {"u_step": step, "u_pos_stride": t * step}
+    shape = layouts.out_shape(layer)
+    step = round_up(shape[3], layouts.config.lanes) // layouts.config.neuron_lanes
+    return {"u_step": step, "u_pos_stride": residual_beats((shape[0], 1, 1, shape[3]), layouts.config)}
 
 
 def bases(layer: Layer, source: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ class Layouts:
         return replace(tensor, x_gap=1 - tensor.x_stride % 2, window=width)
 
     def _spikes(self, shape: Shape, planes: int, words: int) -> SpikeTensor:
-        return SpikeTensor(shape, planes, words, shape[0] // self.config.cores)
+        return SpikeTensor(shape, planes, words, -(-shape[0] // self.config.cores))
 
     def like(self, layer: Layer, planes: int) -> SpikeTensor:
         """Layout of spikes of a layer's output shape, of ``planes`` bits a value."""
@@ -185,9 +185,9 @@ class Layouts:
 
 
 def residual_beats(shape: Shape, config: Config) -> int:
-    """Beats of residual memory of a residual tensor."""
+    """Beats of residual memory of a residual tensor, with a time step of every core in each round."""
     t, h, w, c = shape
-    return t * h * w * round_up(c, config.lanes) // config.neuron_lanes
+    return round_up(t, config.cores) * h * w * round_up(c, config.lanes) // config.neuron_lanes
 
 
 def logit_beats(classes: int, config: Config) -> int:

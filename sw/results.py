@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from golden.spec import registers
 from sw import packing
-from sw.bundle import RESIDUAL, SPIKES, Bundle, Manifest, Program, Tensor
+from sw.bundle import LOGITS, SPIKES, Bundle, Manifest, Program, Tensor
 from sw.device.base import DeviceError
 from sw.packing import Array, Bytes
 
@@ -185,14 +185,16 @@ class StatisticsReader:
 
 def unpack(data: Bytes, tensor: Tensor, manifest: Manifest) -> Array:
     """A stored tensor, [T, H, W, C]."""
+    if tensor.kind == LOGITS:
+        return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)
+    steps = tensor.shape[0]
+    shape = packing.round_up(steps, manifest.cores), *tensor.shape[1:]
     if tensor.kind == SPIKES:
         if tensor.place_words:
             step = tensor.parts * packing.round_up(tensor.shape[3], manifest.word) // tensor.pieces // 8
-            data = packing.join_banks(data, manifest.cores, tensor.place_words * manifest.word // 8, tensor.shape[0], step)
-        return packing.unpack_spikes(data, tensor.shape, manifest.word, tensor.parts, tensor.pieces)
-    if tensor.kind == RESIDUAL:
-        return packing.unpack_residual(data, tensor.shape, manifest.lanes)
-    return packing.unpack_logits(data, tensor.shape[3], manifest.neuron_lanes, tensor.parts)
+            data = packing.join_banks(data, manifest.cores, tensor.place_words * manifest.word // 8, shape[0], step)
+        return packing.unpack_spikes(data, shape, manifest.word, tensor.parts, tensor.pieces)[:steps]
+    return packing.unpack_residual(data, shape, manifest.lanes)[:steps]
 
 
 def conclude(bundle: Bundle, output: Array, tensors: dict[str, Array], reader: StatisticsReader, words: NDArray[np.uint32],

@@ -58,24 +58,19 @@ def check(model: Model, tensors: Mapping[str, Array], config: Config) -> Plan:
     expected = {f"{x.name}.{part}" for x in model.layers for part in x.parts}
     if surplus := sorted(set(tensors) - expected):
         reasons.append(f"tensors of no layer: {', '.join(surplus)}")
-    if model.encoding.timesteps % config.cores == 0:
-        try:
-            plan = plan_layers(layouts, fit, tensors)
-        except AllocationError as error:
-            reasons.append(str(error))
+    try:
+        plan = plan_layers(layouts, fit, tensors)
+    except AllocationError as error:
+        reasons.append(str(error))
     if reasons:
         raise UnsupportedError(model.name, config.name, reasons)
     return plan
 
 
 def _check_model(model: Model, config: Config) -> list[str]:
-    t = model.encoding.timesteps
-    reasons = []
-    if t % config.cores:
-        reasons.append(f"{t} time steps are not a multiple of {config.cores} cores")
     if model.u_bits != config.u_bits:
-        reasons.append(f"residual values of {model.u_bits} bits, the machine has {config.u_bits}")
-    return reasons
+        return [f"residual values of {model.u_bits} bits, the machine has {config.u_bits}"]
+    return []
 
 
 def _check_neuron(layer: Layer, config: Config) -> list[str]:
@@ -150,8 +145,6 @@ def _check_sizes(layouts: Layouts, layer: Layer) -> list[str]:
 def _check_fields(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) -> list[str]:
     """Every descriptor field without its address fits, and the weights of every pass."""
     config = layouts.config
-    if layouts.model.encoding.timesteps % config.cores:
-        return []
     reasons = []
     own = forms(layouts, layer)
     for stage in layer_stages(layouts, layer, tensors):

@@ -8,7 +8,7 @@ from enum import IntEnum
 from golden.spec.config import Config
 
 ID_VALUE = 0x4D444E54  #: "TNDM", little-endian
-VERSION = 5  #: of register map and descriptor layout together
+VERSION = 6  #: of register map and descriptor layout together
 
 
 @dataclass(frozen=True)

@@ -183,12 +183,14 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     y = ops.affine(acc, added, shift).astype(np.int64)
     bank_mask = (1 << c.cores) - 1 if integrate or chance(0.7) else draw(1, (1 << c.cores) - 1)
     counts = (bank_mask >> np.arange(t_steps) % c.cores & 1).astype(bool)
+    idle = 0 if integrate or chance(0.5) else draw(0, c.cores - 1)
+    awake = counts & (np.arange(t_steps) < t_steps - idle)
     x_neuron: np.ndarray = y
     saturations = 0
     if residual or u_write:
         before = old.reshape(y.shape) if residual else np.zeros_like(y)
         x_neuron = ops.residual(before, y, c.u_bits)[0]
-        saturations = ops.residual(before[counts], y[counts], c.u_bits)[1]
+        saturations = ops.residual(before[awake], y[awake], c.u_bits)[1]
     u_after = list(u)
     if integrate:
         logits = y.sum(axis=(0, 1, 2))
@@ -227,6 +229,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         spikes = np.zeros(y.shape, np.uint8)
         step = 1 << step_shift if levels > 1 else theta
         spikes[counts] = ops.lif(x_neuron[counts], theta, leak, SOFT if soft else HARD, levels, step)
+        spikes[t_steps - idle:] = 0
         for t, yy, xx, g, plane in np.ndindex(*spikes.shape[:3], groups, out_planes):
             lane_group = first_group + g
             at = (spike_dst + ((yy * out_w + xx) * steps + t // c.cores) * dst_words + yy * row_skip + plane * plane_words
@@ -266,7 +269,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
     fields: dict[str, Any] = {
         "lanewise": lanewise, "shared_taps": head, "residual": residual, "u_write": u_write, "fire": fire, "integrate": integrate,
         "partial": partial, "soft": soft, "leak": leak, "levels": levels, "out_planes": out_planes, "step_shift": step_shift,
-        "bank_mask": bank_mask, "dst_plane_stride": plane_words, "dst_row_skip": row_skip,
+        "bank_mask": bank_mask, "idle": idle, "dst_plane_stride": plane_words, "dst_row_skip": row_skip,
         "weight_base": weight_base, "param_base": param_base, "out_h": out_h, "out_w": out_w, "in_h": in_h, "in_w": in_w,
         "kernel_h": kernel_h, "kernel_w": kernel_w, "stride": stride, "padding": padding, "padding_y": padding,
         "groups": groups, "steps": steps,
@@ -286,7 +289,7 @@ def _linear(rng: np.random.Generator, c: Config, kind: str) -> Case | None:
         adds = sum(int(ops.conv(used[..., p, :], ones, stride, padding).sum()) for p in range(planes)) * slices * groups
     name = (f"{kind} in {in_h}x{in_w} steps {steps} planes {planes} slices {slices} words {words} groups {first_group}+{groups} "
             f"density {density} {source} u_write {u_write:d} fire {fire:d} mask {mask_low}..{mask_high} leak {leak} "
-            f"soft {soft:d} levels {levels} theta {theta} cores {bank_mask:b}")
+            f"soft {soft:d} levels {levels} theta {theta} cores {bank_mask:b} idle {idle}")
     return Case(name, values_, banks, weights, params, u, banks_after, u_after, saturations=saturations, adds=adds,
                 results=out_h * out_w * groups * t_steps, weight_rows=bank_rows)
 

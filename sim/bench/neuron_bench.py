@@ -104,6 +104,7 @@ def random_descriptor(c: Config) -> dict[str, int]:
     d["leak"] = random.choice([0, 8, 8, 16, random.randint(0, 16) if c.any_neuron else 8])
     d["soft"] = random.getrandbits(1) if d["levels"] == 1 or c.any_neuron else 0
     d["bank_mask"] = (1 << c.cores) - 1 if random.getrandbits(1) or c.lean else random.getrandbits(16)
+    d["idle"] = random.choice([0, random.randrange(c.cores)])
     d["dst_plane_stride"] = -(-total * c.lanes // c.word)
     d["dst_words"] = d["out_planes"] * d["dst_plane_stride"]
     d["dst_pos_stride"] = d["steps"] * d["dst_words"]

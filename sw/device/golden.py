@@ -342,6 +342,7 @@ class GoldenDevice(Device):
             return
         place, step = np.arange(places)[:, None, None], np.arange(steps)[:, None]
         writes = d["bank_mask"] >> np.arange(steps) % c.cores & 1 == 1  # [t]
+        awake = np.arange(steps) < steps - d["idle"]  # [t]: time steps that there are
         u_offset = place * d["u_pos_stride"] + step * d["u_step"] + first + np.arange(beats)  # [place, t, beat]
         u: Array = np.zeros(acc.shape, np.int16)
         if d["residual"] and d["partial"]:
@@ -350,23 +351,27 @@ class GoldenDevice(Device):
             u = self._u[self._touch(RESIDUAL, d["u_src"] + u_offset, False)].reshape(acc.shape)
         x: Array = ops.affine(acc, u if d["partial"] else bias, shift)
         if d["residual"] or d["u_write"]:
-            y = x[:, writes]
-            x[:, writes], saturated = ops.residual(u[:, writes] if d["residual"] else np.zeros((), np.int16), y, c.u_bits)
+            for some in (writes & ~awake, writes & awake):  # the latter's saturations count
+                before = u[:, some] if d["residual"] else np.zeros((), np.int16)
+                x[:, some], saturated = ops.residual(before, x[:, some], c.u_bits)
             self._set("SATURATIONS", self._get("SATURATIONS") + saturated)
         if d["u_write"]:
             values = x.astype(np.int16).reshape(*u_offset.shape, c.neuron_lanes)
             self._u[self._touch(RESIDUAL, d["u_dst"] + u_offset[:, writes], True)] = values[:, writes]
         if d["fire"]:
-            self._fire(d, x, writes)
+            self._fire(d, x, writes, awake)
 
-    def _fire(self, d: Fields, x: Array, writes: Array) -> None:
-        """Neurons on x [place, t, channel]; only the time steps of ``writes`` [t] count, and their spikes are written."""
+    def _fire(self, d: Fields, x: Array, writes: Array, awake: Array) -> None:
+        """Neurons on x [place, t, channel]; only the time steps of ``writes`` [t] count, and their spikes are written: where not
+        ``awake`` [t] zeros.
+        """
         c = self.config
         places, _, channels = x.shape
         if not d["levels"] or not d["out_planes"] or d["levels"] >> d["out_planes"]:
             raise _Stop(ErrorCode.DESCRIPTOR)
         step = 1 << d["step_shift"] if d["levels"] > 1 else 0  # of one level: theta
         spikes = ops.lif(x[:, writes].swapaxes(0, 1), d["theta"], d["leak"], SOFT if d["soft"] else HARD, d["levels"], step)
+        spikes[~awake[writes]] = 0
         channel = d["first_group"] * c.lanes + np.arange(channels)
         place, t = np.arange(places), np.flatnonzero(writes)[:, None, None]
         start = place * d["dst_pos_stride"] + place // d["out_w"] * d["dst_row_skip"]

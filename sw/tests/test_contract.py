@@ -14,7 +14,7 @@ from golden.integer.random_graph import SMALL as ENCODING
 from golden.integer.random_model import calibrate, random_clip
 from golden.spec.config import BASE, MICRO, SMALL
 from golden.spec.encoding import EVENTS, RGB
-from golden.spec.model import CONV, FRAME, HEAD, INPUT, MASK, POSITION, SDHA, SOFT, SSA, Encoding, Layer, Model
+from golden.spec.model import CONV, FRAME, HEAD, INPUT, MASK, POSITION, SCOPES, SDHA, SOFT, SSA, Encoding, Layer, Model
 from sw.model_file import ModelFile
 from sw.tests.test_compiler import check_equal, clips, descriptors
 
@@ -177,6 +177,35 @@ def test_scopes(op, scope, fields):
     source = made(*qkv, r, x, *last)
     for config in CONFIGS:
         check_equal(source, replace(config, **ROOM), clips(WIDE))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(("config", "timesteps"), [(SMALL, 3), (BASE, 3), (BASE, 5), (BASE, 6), (BASE, 10)],
+                         ids=lambda x: str(x) if isinstance(x, int) else x.name)
+def test_time_steps_that_leave_cores_idle(config, timesteps, kind):
+    """The cores without a last time step add nothing to attention, logits or counts of operations and saturations."""
+    encoding = replace(ENCODING, timesteps=timesteps)
+    check_equal(possible(random_graph(timesteps, encoding, parts=3, kinds=(kind,))), replace(config, **ROOM), clips(encoding))
+
+
+@pytest.mark.parametrize("op", [SDHA, SSA])
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("fields", [
+    {"spike_out": "x.s", "theta": 64, "residual": "r.u", "u_out": "x.u"},
+    {"spike_out": "x.s", "theta": 64, "leak": 0, "levels": 3},
+], ids=("both", "forgets"))
+@pytest.mark.parametrize("timesteps", [3, 5, 6])
+def test_scopes_of_time_steps_that_leave_cores_idle(op, scope, fields, timesteps):
+    """What attention makes is what the next one sees; with a larger bias most neurons fire without any spike to see."""
+    r = Layer(name="r", op=CONV, inputs=(INPUT,), channels=64, u_out="r.u")
+    x = Layer(name="x", op=op, scope=scope, inputs=("q.s", "k.s", "v.s"), channels=64, heads=4, **fields)
+    other = "v.s" if x.levels > 1 else "x.s"
+    y = Layer(name="y", op=op, inputs=("q.s", other, "v.s"), channels=64, heads=4, spike_out="y.s", theta=64)
+    encoding = Encoding(height=2, width=3, timesteps=timesteps, frames=2, patch=1)
+    source = made(*(conv(x, INPUT, 64, groups=2) for x in "qkv"), r, x, y, encoding=encoding)
+    fires = {name: value + 1000 if name.endswith(".bias") else value for name, value in source.tensors.items()}
+    for config, tensors in product((SMALL, BASE), (source.tensors, fires)):
+        check_equal(ModelFile(source.model, tensors), replace(config, **ROOM), clips(encoding))
 
 
 @pytest.mark.parametrize("encoding", [

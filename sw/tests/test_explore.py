@@ -43,8 +43,8 @@ def test_command(tiny, tmp_path, monkeypatch):
 
     save(tmp_path / "m.safetensors", tiny.model, tiny.tensors)
     write(tmp_path / "a.mkv", noise(4, 16, 16))
-    eight = replace(SMALL, name="eight", cores=8)  # 4 time steps: cannot run it
-    monkeypatch.setattr(explore, "DESIGNS", [SMALL, replace(SMALL, name="alone", sharing=1), eight])
+    narrow = replace(SMALL, name="narrow", u_bits=12)  # cannot run a model of 16 bits
+    monkeypatch.setattr(explore, "DESIGNS", [SMALL, replace(SMALL, name="alone", sharing=1), narrow])
     result = sw("explore", tmp_path / "a.mkv", "--model", tmp_path / "m.safetensors", "--picture", tmp_path / "p.png")
     assert result.exit_code == 0 and "2 designs" in result.stdout and "alone" in result.stdout, result.output
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")

@@ -29,6 +29,14 @@ def test_spikes(shape, word, planes, seed):
     assert data[bit // 8] >> bit % 8 & 1 == x[t, h, w, c] >> planes - 1
 
 
+def test_time_steps_up_to_the_next_multiple_of_the_cores():
+    x = np.random.default_rng(0).integers(0, 2, (5, 2, 3, 9), np.uint8)
+    pack = ClipPacker(x.shape, Windows(), 8, cores=4)
+    pack(np.ones_like(x))
+    found = packing.unpack_spikes(pack(x), (8, 2, 3, 9), 8)
+    assert np.array_equal(found[:5], x) and not found[5:].any()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(sizes, sizes, sizes, st.integers(1, 70)), st.sampled_from([8, 32]), st.integers(1, 3),
        st.sampled_from([1, 2, 4]), st.integers(0, 2), seeds)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from golden.integer import network
-from golden.integer.random_graph import random_graph
+from golden.integer.random_graph import KINDS, random_graph
 from golden.integer.random_model import random_clip, random_model
 from golden.spec.config import SMALL
 from golden.spec.descriptor import BYTES
-from golden.spec.model import Encoding
+from golden.spec.model import HARD, MASK, Encoding
 from golden.spec.registers import ABORT, REGISTERS, START
 from sim.device.build import build
 from sim.lib.runner import seed
@@ -26,6 +26,7 @@ from sw.support import UnsupportedError
 from sw.verify import compare
 
 TINY = Encoding(height=16, width=16, timesteps=4, frames=2, patch=4)
+FOUR = replace(SMALL, name="four", cores=4, any_neuron=False)
 NANO = Encoding(height=32, width=32, timesteps=16, frames=2, patch=4)
 
 
@@ -86,6 +87,39 @@ def test_bit_exact(library, encoding, sizes, stall, latency, seed):
             assert report.exact, report.text(f"seed {seed}, stall {stall}, latency {latency}")
             plain = driver.run(clip)
             assert np.array_equal(plain.logits, traced.logits) and 0 < plain.cycles < traced.cycles
+
+
+def neurons_of(config, model):
+    """The same graph with neurons that a machine has."""
+    def change(x):
+        if not x.spike_out or x.op == MASK:
+            return x
+        several = {"step": 1 << x.spacing.bit_length() - 1, **({} if config.any_neuron else {"reset": HARD})}
+        return replace(x, leak=x.leak if config.any_neuron else (x.leak + 4) // 8 * 8, **(several if x.levels > 1 else {}))
+
+    return replace(model, layers=tuple(change(x) for x in model.layers))
+
+
+@pytest.mark.parametrize(("config", "timesteps"), [
+    (SMALL, 3), (SMALL, 5), *(pytest.param(FOUR, t, marks=pytest.mark.slow) for t in (3, 5, 6, 10)),
+], ids=lambda x: str(x) if isinstance(x, int) else x.name)
+def test_time_steps_that_leave_cores_idle(pytestconfig, config, timesteps):
+    """Compositions of every kind, attention of every scope; the machine counts what the golden device counts."""
+    built = build(config, pytestconfig.rootpath / "build" / config.name)
+    encoding = Encoding(height=12, width=8, timesteps=timesteps, frames=2, patch=2)
+    for number, kind in enumerate([*KINDS, *["attention"] * 5]):
+        model, tensors = random_graph(number, encoding, parts=2, kinds=(kind,))
+        source = ModelFile(neurons_of(config, model), tensors)
+        compiled, clip = compile_model(source, config), random_clip(encoding, np.random.default_rng(number))
+        expected, results = network.run(source.model, tensors, clip), []
+        for device in (GoldenDevice(config), SimDevice(built, f"sim:{config.name}", number, 100, 20)):
+            with device:
+                driver = Driver(device)
+                driver.load(compiled)
+                results.append(driver.trace(clip))
+            report = compare(compiled.manifest, results[-1].tensors, expected)
+            assert report.exact, report.text(f"{device.uri}, {kind}, number {number}")
+        assert results[0].saturations == results[1].saturations and results[0].sops == results[1].sops, kind
 
 
 def test_nothing_is_left_of_an_aborted_run(driver, source, clip):

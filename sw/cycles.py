@@ -7,9 +7,9 @@ random and nothing is fitted. Many positions are walked through at once, each pi
 before its share so that its pipeline is full when the share begins.
 
 Exact to the cycle but for where a piece begins, and but for what runs beside: a row of weights that is written meanwhile can
-take a port from a busy core for a cycle (hw/weight_banks.py), and the mover waits where LINEAR uses the scratchpad, which is not
-counted; where HAMMING does, an average is. Between descriptors stand the waits for the loader. The errors:
-docs/decisions/005-base-at-full-speed.md.
+take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted; where HAMMING and the mover wait for a
+port of the scratchpad that LINEAR uses, an average is. LOAD and STORE take longer by the loader's bursts and the records that
+go before theirs. Between descriptors stand the waits for the loader. The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLI
 SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
-AROUND = 25  #: cycles from one such set to the next, beside the latency, where they have to wait for that
+AROUND = 19  #: cycles from one such set to the next, beside the latency, where they have to wait for that
 FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
 IMAGES = 15  #: the same for its images
 STORED = 64  #: beats that a STORE writes before it waits for the memory's answer: hw.mover.Mover.STORE_BEATS
@@ -94,9 +94,10 @@ class TimedDevice(GoldenDevice):
         self._since = 0  # end of the descriptor before, or its start, where it is beside
         self._before: str | None = None  # its unit, where it is not
         self._ends = dict.fromkeys(UNITS.values(), -NEXT)  # of each unit's last descriptor
-        self._loads = False  # the mover's is a LOAD
-        self._making, self._loads_each = 0, 0.0  # HAMMING's last descriptor; words that it reads in a cycle, on average
-        self._reads = 0.0  # those that LINEAR reads
+        self._last = dict.fromkeys(UNITS.values(), 0)  # its number
+        self._move: Fields = {}  # the mover's descriptor
+        self._each = dict.fromkeys(("hamming", "mover"), 0.0)  # words that a unit reads or writes in a cycle, on average
+        self._taken = dict.fromkeys(("reads", "writes", "u_reads", "u_writes"), 0.0)  # cycles in which LINEAR does, the share
 
     def _execute(self, d: Fields) -> None:
         """Count first: a descriptor may overwrite what it read."""
@@ -113,29 +114,55 @@ class TimedDevice(GoldenDevice):
         needed |= {name for name, flag in (("hamming", "after_hamming"), ("mover", "after_move")) if d[flag]}
         begin = max(ready, self._since + 1, *(self._ends[x] + NEXT for x in needed))
         if opcode == Opcode.LINEAR:
-            self._reads = walk.bits.shape[0] * walk.bits.shape[1] / self._cycles
-            self._delay(self._lost(min(self._ends["hamming"] - begin, self._cycles)))
-        elif opcode == Opcode.HAMMING:
-            self._making, self._loads_each = self._get("LAYER"), hamming_loads(c, d) / self._cycles
-            self._cycles += self._lost(min(self._ends["linear"] - begin, self._cycles))
+            self._taken = port_shares(c, d, walk, self._cycles)
+            for other in ("hamming", "mover"):
+                self._delay(other, self._lost(other, min(self._ends[other] - begin, self._cycles)))
+        else:
+            if unit == "mover":
+                self._move = d
+            words = hamming_loads(c, d) if opcode == Opcode.HAMMING else d["count"]
+            self._each[unit] = words / self._cycles
+            self._cycles += self._lost(unit, min(self._ends["linear"] - begin, self._cycles))
+        if opcode == Opcode.STORE:
+            self._cycles += self._noted(begin)
         self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
+        self._last[unit] = self._get("LAYER")
+        if self._move.get("opcode") == Opcode.STORE and self._ends[unit] < self._ends["mover"]:
+            self._delay("mover", self._noting)  # the record comes first
         if unit != "mover" and d["count"]:
             self._loader = self._fetch(begin + LATE, d["count"] * c.row_bits // c.axi_bits)
         self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
-        self._loads = opcode == Opcode.LOAD if unit == "mover" else self._loads
         self._elapsed = max(self._ends.values())
         super()._execute(d)
 
-    def _lost(self, together: int) -> int:
-        """Cycles that HAMMING waits for LINEAR's reads in so many with both: as many as if these came at any time."""
-        return round(max(together, 0) * self._loads_each * self._reads / max(1 - self._reads, 0.1))
+    @property
+    def _noting(self) -> int:
+        """Cycles from the end of a descriptor until its record is in memory, before which no STORE writes (hw/recorder.py)."""
+        return 0 if self.config.lean else STATISTICS_BYTES // self.config.axi_bytes + self.memory.latency + 6
 
-    def _delay(self, lost: int) -> None:
-        """HAMMING, which runs already, takes so many cycles more."""
-        self._ends["hamming"] += lost
-        at = self._get("SEGMENT3") + self._making * STATISTICS_BYTES + 4 * list(STATISTICS).index("cycles")
-        if lost:
-            self._memory[at : at + 4].view("<u4")[0] += lost  # in its record
+    def _noted(self, begin: int) -> int:
+        """Cycles that a STORE waits for the records of what ended shortly before, or ends beside it."""
+        ends = self._ends.values()
+        beside = sum(begin < end < begin + self._cycles for end in ends)
+        return max(0, *(end + self._noting - begin for end in ends if end <= begin)) + beside * self._noting
+
+    def _lost(self, unit: str, together: int) -> int:
+        """Cycles that a unit waits for LINEAR's reads or writes in so many with both: as many as if these came at any time."""
+        port = "reads"
+        if unit == "mover":
+            port = ("u_" if self._move.get("space") else "") + ("writes" if self._move.get("opcode") == Opcode.LOAD else "reads")
+        taken = self._taken[port]
+        return round(max(together, 0) * self._each[unit] * taken / max(1 - taken, 0.1))
+
+    def _delay(self, unit: str, lost: int) -> None:
+        """What a unit runs already takes so many cycles more."""
+        if not lost:
+            return
+        self._ends[unit] += lost
+        if self._before == unit:
+            self._since += lost
+        at = self._get("SEGMENT3") + self._last[unit] * STATISTICS_BYTES + 4 * list(STATISTICS).index("cycles")
+        self._memory[at : at + 4].view("<u4")[0] += lost  # in its record
 
     def _ready(self, d: Fields) -> int:
         """Cycle in which a descriptor and its images are there (hw/loader.py)."""
@@ -151,10 +178,10 @@ class TimedDevice(GoldenDevice):
 
     def _fetch(self, at: int, beats: int) -> int:
         """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""
-        if not self._loads or at >= self._ends["mover"]:
+        if self._move.get("opcode") != Opcode.LOAD or at >= self._ends["mover"]:
             return at + self.memory.cycles(self.config, beats)
         moved = self.memory.cycles(self.config, beats) - self.memory.latency
-        self._ends["mover"] += moved
+        self._delay("mover", moved)
         return at + max(self.memory.latency, ON_THE_WAY) + moved
 
 
@@ -178,15 +205,15 @@ def predict(bundle: Bundle, config: Config, clip: Array, memory: Memory = MEMORY
 
 
 def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int:
-    """Cycles of a LOAD or STORE (hw/mover.py): its beats and a latency; of a STORE one for each set of beats, and some cycles for
-    each residual beat.
+    """Cycles of a LOAD or STORE (hw/mover.py): its beats and a latency; of a STORE one for each set of beats, and two for each
+    residual beat.
     """
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
     moved = memory.cycles(config, beats)
     if d["opcode"] == Opcode.LOAD:
         return moved + 8
     sets = ceil(beats / STORED)
-    return max(moved, memory.latency * sets + beats + 3 * d["count"] * d["space"]) + 24 + 12 * sets
+    return max(moved - memory.latency, beats + 2 * d["count"] * d["space"]) + sets * (memory.latency + 7 - 2 * d["space"]) + 1
 
 
 def passes_of(slices: int, planes: int) -> list[tuple[int, int, int]]:
@@ -311,6 +338,16 @@ def _recovery(config: Config, d: Mapping[str, int]) -> int:
     slow = config.any_neuron and (d["leak"] % 8 or (levels and d["soft"] and d["levels"] != 1))
     way = 5 if levels else 3
     return max(way - config.beats, 0) if slow else 0
+
+
+def port_shares(config: Config, d: Mapping[str, int], walk: Walk, taken: int) -> dict[str, float]:
+    """Of the cycles ``taken`` by LINEAR those in which it uses a port of the scratchpad; of spikes written that of one bank."""
+    beats = d["out_h"] * d["out_w"] * d["groups"] * d["steps"] * config.cores * config.beats
+    uses = {
+        "reads": walk.bits.shape[0] * walk.bits.shape[1], "writes": beats * d["out_planes"] * d["fire"] / config.cores,
+        "u_reads": beats * (d["residual"] | d["partial"]), "u_writes": beats,
+    }
+    return {port: cycles / taken for port, cycles in uses.items()}
 
 
 def drain(config: Config) -> int:

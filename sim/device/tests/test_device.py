@@ -224,9 +224,29 @@ def test_what_does_not_fit_spills(library, latency, bandwidth, stall, seed):
 
 @pytest.mark.parametrize("memory", [Memory(20), Memory(60), Memory(200), Memory(20, 3), Memory(20, 2), Memory(200, 1)], ids=str)
 def test_memory_as_it_is_predicted(library, bundle, clip, memory):
-    """A LOAD also waits for the loader's bursts, which go first, so only the whole is compared."""
+    """Of a slower memory, where LOAD and loader wait for it in turn, only the whole is compared."""
     with SimDevice(library, "sim:small", latency=memory.latency, bandwidth=memory.bandwidth) as device:
         driver = Driver(device)
         driver.load(bundle)
         found, expected = driver.run(clip), predict(bundle, SMALL, clip, memory)
     assert found.cycles == pytest.approx(expected.cycles, rel=0.05)
+    if memory == Memory(20):
+        assert {x: found.layers[x].cycles for x in ("load", "store")} == {x: expected.layers[x].cycles for x in ("load", "store")}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_moves_as_they_are_predicted(library, seed):
+    """Many short LOADs and STOREs, of spikes and of residual values, beside layers whose reads, writes and records come first."""
+    encoding = Encoding(height=10, width=10, timesteps=6, frames=2, patch=1)
+    source = ModelFile(*random_graph(seed, encoding, parts=3, neurons=False, kinds=("dense", "residual", "depthwise")))
+    compiled = compile_model(source, replace(SMALL, spike_words=150, u_beats=200))
+    compiled = replace(compiled, manifest=replace(compiled.manifest, config=SMALL.digest))
+    clip = random_clip(encoding, np.random.default_rng(seed))
+    with SimDevice(library, "sim:small", latency=20) as device:
+        driver = Driver(device)
+        driver.load(compiled)
+        found, expected = driver.run(clip), predict(compiled, SMALL, clip, Memory(20))
+    assert len(found.records) > 100
+    for name, layer in found.layers.items():
+        assert layer.cycles == pytest.approx(expected.layers[name].cycles, rel=0.02), name
+    assert found.cycles == pytest.approx(expected.cycles, rel=0.02)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import pairwise, product
 from operator import or_
+from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,15 +40,42 @@ def place_layout(config: Config) -> data.StructLayout:
 _BEFORE = data.StructLayout({"keep": 1, "one": 1, "four": 1})  #: what h becomes before a round: else 0; shifted by 1; by 4
 
 
+class _Taken(NamedTuple):
+    """What is taken in a cycle: a beat of a result; its last one; that of the last core in the last step; and which it is."""
+
+    taken: Value
+    result: Value
+    made: Value
+    first: Value
+    last: Value
+    idle: Value
+    core: Value
+    beat: Value
+    second: Value
+
+
+def _later(m: Module, value: ValueLike, name: str, lean: bool = False) -> Signal:
+    """What ``value`` was a cycle before; in a lean machine is."""
+    value = Value.cast(value)
+    late = Signal(len(value), name=f"late_{name}")
+    if lean:
+        m.d.comb += late.eq(value)
+    else:
+        m.d.sync += late.eq(value)
+    return late
+
+
 class Collector(wiring.Component):
     """Takes the cores in turn for each pass, (step, pass, core), ``neuron_lanes`` channels a cycle, and adds up results.
 
     h = h + the pass's sums, then h <<= ``shift``, until ``end``. The h of each core and beat wait in a line of registers as
     long as a round of all cores, for rounds are strictly in order: no addresses, no multiplexers. A shift happens when h
     is next read: by 0, 1 and 4 at no cost; by 2 and 3 a round of zeros, shifted by 1, goes first for each further bit.
-    The sums whose turn it is are gated into registers that the next stage takes the OR of: half a multiplexer.
+    The sums whose turn it is are gated into registers, two into each, which a table of four inputs does; the next stage takes the
+    OR of the registers: half a multiplexer.
 
-    ``accs`` come `LATENCY` cycles behind the decision to take them, and ``place`` one; one beat a cycle, except that
+    ``accs`` come two cycles behind ``place``, and that two behind the decision to take them, of a lean machine one: the decision
+    comes late in its cycle, and what follows from it starts from registers. One beat a cycle, except that
     a beat of logits takes two, and that the collector waits where spikes of several planes are still being written into the
     core's bank, or membranes are made by the slow way (see `Lif`).
 
@@ -67,7 +95,7 @@ class Collector(wiring.Component):
     descriptor : Signal(descriptor_layout()), in
     slow : Signal(), in
     results : Array of stream of sum_layout, in
-        One per core.
+        One per core; they are looked at once more in the cycle after they were taken, see `hw.core.Core`.
     place : Signal(place_layout()), out
     accs : Signal(ArrayLayout(signed(acc_bits), neuron_lanes)), out
         Results; they stay until the next valid beat.
@@ -78,8 +106,6 @@ class Collector(wiring.Component):
     starved : Signal(), out
         Waiting for a core.
     """
-
-    LATENCY = 3
 
     def __init__(self, config: Config, recovery: int, pause: int = 0) -> None:
         self.config, self.recovery, self.pause = config, recovery, pause
@@ -100,7 +126,8 @@ class Collector(wiring.Component):
         turn = Signal(c.cores * c.beats, init=1)
         core, beat = Signal(range(max(c.cores, 2))), Signal(range(max(c.beats, 2)))
         here, end, shift = Signal(), Signal(), Signal(3)
-        take, over, second, at_last = Signal(), Signal(), Signal(), Signal()  # over: of a beat; at_last: in the last step
+        take, over, second = Signal(), Signal(), Signal()  # over: of a beat
+        step, at_last, only_step = Signal(field_bits("steps", c)), Signal(), Signal()  # at_last: in the last step
         last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
         halves = d.integrate & at_last & last_core & end
         mine = [turn[i * c.beats:(i + 1) * c.beats].any() if c.cores > 1 else Const(1) for i in range(c.cores)]
@@ -139,8 +166,17 @@ class Collector(wiring.Component):
                 m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end)]
                 m.d.comb += next_rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))
 
-        final = self._walk(m, busy, over, take & end, end, core, beat, second, at_last)
-        m.d.sync += [self.place.valid.eq(take & end), self.place.final.eq(over & final)]
+        made = self.taken & last_core
+        last = lasts(m, c, d, ("steps",))["steps"]
+        idle = Signal(c.cores)  # which have no time step in the last round; not the first one
+        m.d.sync += [only_step.eq(d.steps == 1), idle.eq(Cat(Const(0), *(d.idle >= c.cores - i for i in range(1, c.cores))))]
+        with m.If(made):
+            m.d.sync += [step.eq(Mux(at_last, 0, step + 1)), at_last.eq(Mux(at_last, only_step, step + 1 == last))]
+        with m.If(self.start):
+            m.d.sync += [busy.eq(1), at_last.eq(d.steps == 1)]
+        self._walk(m, busy, _Taken(*(_later(m, x, name, c.lean) for name, x in {
+            "taken": take & end, "result": self.taken, "made": made & at_last, "first": (step == 0) & (core == 0),
+            "last": at_last & last_core, "idle": at_last & idle.bit_select(core, 1), "core": core, "beat": beat, "second": second}.items())))
         if self.pause:
             left = Signal(range(self.pause))
             m.d.comb += hold.eq(left != 0)
@@ -150,64 +186,57 @@ class Collector(wiring.Component):
                 m.d.sync += left.eq(left - 1)
         else:
             self._wait(m, hold, over & end, mine, last_beat)
-        self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
+        if c.lean:
+            self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
+        else:
+            self._add(m, turn & (rounds == 0).replicate(len(turn)), _later(m, take & ~second, "take"),
+                      _later(m, before, "before"))
         return m
 
-    def _walk(self, m: Module, busy: Signal, over: Value, taken: Value, end: Value, core: Value, beat: Value, second: Value,
-              at_last: Signal) -> Value:
-        """Loops over steps, groups and positions, and the place of each beat that is ``taken``; whether this is the last beat of
-        all.
-        """
+    def _walk(self, m: Module, busy: Signal, at: _Taken) -> None:
+        """Loops over groups and positions, and the place of each beat that is taken; after the last one no longer ``busy``."""
         c, d = self.config, self.descriptor
-        step, group, ox, oy = (
-            Signal(field_bits(field, c), name=name)
-            for name, field in (("step", "steps"), ("group", "groups"), ("ox", "out_w"), ("oy", "out_h")))
+        group, ox, oy = (
+            Signal(field_bits(field, c), name=name) for name, field in (("group", "groups"), ("ox", "out_w"), ("oy", "out_h")))
         u_pos, u_time = Signal(clog2(c.u_beats)), Signal(clog2(c.u_beats))  # of the position; of its time step
         s_pos, s_step = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
-        last = lasts(m, c, d, ("steps",))
         last_group, last_x, last_y = (
             is_last(m, c, d, name, x) for name, x in (("groups", group), ("out_w", ox), ("out_h", oy)))
-        only_step, next_row = Signal(), Signal(clog2(c.spike_words))
-        idle = Signal(c.cores)
-        m.d.sync += idle.eq(Cat(Const(0), *(d.idle >= c.cores - i for i in range(1, c.cores))))  # not the first one
-        m.d.sync += [only_step.eq(d.steps == 1), next_row.eq(d.dst_pos_stride + d.dst_row_skip)]
-        last_core = core == c.cores - 1
+        next_row = Signal(clog2(c.spike_words))
+        m.d.sync += next_row.eq(d.dst_pos_stride + d.dst_row_skip)
+        last_core = at.core == c.cores - 1
         s_next, u_next = Signal.like(s_pos), Signal.like(u_pos)
         m.d.comb += [s_next.eq(s_pos + Mux(last_x, next_row, d.dst_pos_stride)), u_next.eq(u_pos + d.u_pos_stride)]
-        last_place = last_group & last_x & last_y
-        final = Signal()
-        m.d.comb += final.eq(end & (beat == c.beats - 1) & last_core & at_last & last_place)
+        final = at.made & last_group & last_x & last_y
         with m.If(self.start):
-            m.d.sync += [busy.eq(1), at_last.eq(d.steps == 1), u_pos.eq(d.u_src), u_time.eq(d.u_src),
-                         s_pos.eq(d.spike_dst), s_step.eq(d.spike_dst)]
-        with m.If(over & end & (beat == c.beats - 1)):
+            m.d.sync += [u_pos.eq(d.u_src), u_time.eq(d.u_src), s_pos.eq(d.spike_dst), s_step.eq(d.spike_dst)]
+        with m.If(at.result):
             m.d.sync += u_time.eq(u_time + d.u_step)
             with m.If(last_core):
-                m.d.sync += [step.eq(step + 1), at_last.eq(step + 1 == last["steps"]), s_step.eq(s_step + d.dst_words)]
-                with m.If(at_last):
-                    m.d.sync += [step.eq(0), at_last.eq(only_step), group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
-                    with m.If(last_group):
-                        m.d.sync += [group.eq(0), ox.eq(ox + 1), u_pos.eq(u_next), u_time.eq(u_next), s_pos.eq(s_next),
-                                     s_step.eq(s_next)]
-                        with m.If(last_x):
-                            m.d.sync += [ox.eq(0), oy.eq(oy + 1)]
-                with m.If(final):
-                    m.d.sync += [busy.eq(0), oy.eq(0)]
+                m.d.sync += s_step.eq(s_step + d.dst_words)
+        with m.If(at.made):
+            m.d.sync += [group.eq(group + 1), u_time.eq(u_pos), s_step.eq(s_pos)]
+            with m.If(last_group):
+                m.d.sync += [group.eq(0), ox.eq(ox + 1), u_pos.eq(u_next), u_time.eq(u_next), s_pos.eq(s_next), s_step.eq(s_next)]
+                with m.If(last_x):
+                    m.d.sync += [ox.eq(0), oy.eq(oy + 1)]
+        with m.If(final):
+            m.d.sync += [busy.eq(0), oy.eq(0)]
 
         per_word = clog2(c.word // c.neuron_lanes)
         channel_beat = Signal(8 + clog2(c.beats))  # within the output tensor's channels
-        m.d.comb += channel_beat.eq(((d.first_group + group)[:8] << clog2(c.beats)) + beat)
-        with m.If(taken if self.pause else Const(1)):
+        m.d.comb += channel_beat.eq(((d.first_group + group)[:8] << clog2(c.beats)) + at.beat)
+        m.d.sync += [self.place.valid.eq(at.taken), self.place.final.eq(final)]
+        with m.If(at.taken if self.pause else Const(1)):
             m.d.sync += [
-                self.place.first.eq((step == 0) & (core == 0)), self.place.last.eq(at_last & last_core),
-                self.place.write.eq(d.integrate | d.bank_mask.bit_select(core, 1) | c.lean), self.place.second.eq(second),
-                self.place.idle.eq(at_last & idle.bit_select(core, 1)), self.place.core.eq(core), self.place.beat.eq(beat),
-                self.place.param.eq(d.param_base + (group << clog2(c.beats)) + beat),
+                self.place.first.eq(at.first), self.place.last.eq(at.last),
+                self.place.write.eq(d.integrate | d.bank_mask.bit_select(at.core, 1) | c.lean), self.place.second.eq(at.second),
+                self.place.idle.eq(at.idle), self.place.core.eq(at.core), self.place.beat.eq(at.beat),
+                self.place.param.eq(d.param_base + (group << clog2(c.beats)) + at.beat),
                 self.place.u.eq(Mux(d.integrate, d.u_src, u_time)
-                                + Mux(d.integrate, (channel_beat << 1) + second, channel_beat)),
+                                + Mux(d.integrate, (channel_beat << 1) + at.second, channel_beat)),
                 self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
             ]
-        return final
 
     def _wait(self, m: Module, hold: Signal, made: Value, mine: Sequence[Value], last_beat: Value) -> None:
         """``hold`` where a beat would find its bank or its membranes still in use; ``made``: a beat of a result was, of the core
@@ -231,8 +260,8 @@ class Collector(wiring.Component):
             reasons.append(resting[0])
         m.d.comb += hold.eq(reduce(or_, reasons, 0))
 
-    def _add(self, m: Module, next_turn: Value, take: Value, before: data.View) -> None:
-        """The way of the sums; ``next_turn`` has a bit for each core and beat, in the cycle before it is its turn."""
+    def _add(self, m: Module, turns: Value, take: Value, before: ValueLike) -> None:
+        """The way of the sums. ``turns`` has a bit for each core and beat, a cycle before these are ``take``n."""
         c = self.config
         groups = range(c.issue // c.sharing)
         beats = data.ArrayLayout(data.ArrayLayout(signed(c.sum_bits), c.neuron_lanes), len(groups))
@@ -240,22 +269,22 @@ class Collector(wiring.Component):
         # Stage 0 -> 1: the sums whose turn it is, all others 0. A lean machine ORs them before the register.
         gated = []
         if c.lean:
-            chosen, turn = Signal(beats, reset_less=True), Signal.like(next_turn)
-            m.d.sync += turn.eq(next_turn)
+            chosen, turn = Signal(beats, reset_less=True), Signal.like(turns)
+            m.d.sync += turn.eq(turns)
             for g, lane in product(groups, range(c.neuron_lanes)):
                 sums = self.results[0].payload.sums[g]
                 m.d.sync += chosen[g][lane].eq(reduce(or_, (
                     Mux(turn[at], sums[at * c.neuron_lanes + lane], 0) for at in range(c.beats))))
             gated = [chosen]
-        for number, (i, at) in enumerate(product(range(0 if c.lean else c.cores), range(c.beats))):
-            sums = Signal(beats, name=f"gated{i}_{at}", reset_less=True)
-            gates = near(m, next_turn[number], c.neuron_lanes, f"gate{number}")
+        places = list(product(range(0 if c.lean else c.cores), range(c.beats)))
+        for number in range(0, len(places), 2):
+            sums = Signal(beats, name=f"gated{number}", reset_less=True)
+            pair = [(near(m, turns[number + j], c.neuron_lanes, f"gate{number + j}"), i, at)
+                    for j, (i, at) in enumerate(places[number:number + 2])]
             for g, lane in product(groups, range(c.neuron_lanes)):
-                mine = self.results[i].payload.sums[g][at * c.neuron_lanes + lane]
-                with m.If(gates[lane]):
-                    m.d.sync += sums[g][lane].eq(mine)
-                with m.Else():
-                    m.d.sync += sums[g][lane].eq(0)
+                m.d.sync += sums[g][lane].eq(reduce(or_, (
+                    self.results[i].payload.sums[g][at * c.neuron_lanes + lane] & gates[lane].replicate(c.sum_bits)
+                    for gates, i, at in pair)))
             gated.append(sums)
         take1, before1 = Signal(), Signal(_BEFORE)
         m.d.sync += [take1.eq(take), before1.eq(before)]
@@ -263,7 +292,7 @@ class Collector(wiring.Component):
         keep, one, four = (near(m, before1[name], c.neuron_lanes, name) for name in ("keep", "one", "four"))
 
         # Stage 1 -> 2: their sum. Stage 2 -> 3: h, which is at the end of the line, moves on to its beginning.
-        line = [Signal(self.accs.shape(), name=f"h{i}", reset_less=True) for i in range(len(next_turn))]
+        line = [Signal(self.accs.shape(), name=f"h{i}", reset_less=True) for i in range(len(turns))]
         for lane in range(c.neuron_lanes):
             parts = [reduce(or_, (sums[g][lane] for sums in gated)) for g in groups]
             total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}", reset_less=True)

@@ -65,6 +65,7 @@ class Core(wiring.Component):
         Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
     weights : WeightRead, out
     result : stream of sum_layout, out
+        What was taken stays for a cycle more, in which nothing is valid; not in a lean machine.
     adds : Signal(), out
         Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago adds to (lanewise).
     states : Signal(state_layout), out
@@ -96,7 +97,7 @@ class Core(wiring.Component):
                 queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid),
                 decoder.entries.payload.eq(queue.r_data), decoder.entries.valid.eq(queue.r_rdy),
                 queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(self.lanewise),
-                self.weights.en[i].eq(decoder.emit), self.weights.row[i].eq(decoder.row),
+                self.weights.row[i].eq(decoder.row),
             ]
             room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT)
             decoders.append(decoder)
@@ -156,7 +157,7 @@ class Core(wiring.Component):
         else:
             m.d.sync += [here.eq(next_here), keep.eq(next_keep)]
         for i, x in slots:
-            m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i])]
+            m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i]), self.weights.en[i].eq(x.wants & ~stall)]
             m.d.sync += [
                 states.busy[i].eq(x.emit), states.neuron[i].eq(stall),
                 states.weights[i].eq(~stall & self.weights.taken[i] & x.full),

@@ -58,6 +58,8 @@ class Decoder(wiring.Component):
         Emit nothing in this cycle.
     release : Signal(), in
         The barrier is open: drop the ``last`` entry. Only in a cycle in which ``barrier`` is high.
+    wants : Signal(), out
+        There is a row to add.
     emit : Signal(), out
         ``row``, ``gate`` and ``top`` are a row to add.
     row : Signal(), out
@@ -77,7 +79,7 @@ class Decoder(wiring.Component):
         self.config = config
         super().__init__({
             "lanewise": In(1), "entries": In(stream.Signature(entry_layout(config))), "hold": In(1), "release": In(1),
-            "emit": Out(1), "row": Out(clog2(config.weight_rows)), "gate": Out(config.lanes), "top": Out(1),
+            "wants": Out(1), "emit": Out(1), "row": Out(clog2(config.weight_rows)), "gate": Out(config.lanes), "top": Out(1),
             "barrier": Out(1), "shift": Out(3), "end": Out(1), "full": Out(1),
         })
 
@@ -95,7 +97,7 @@ class Decoder(wiring.Component):
         left = _count(rows)
         index = Signal(clog2(c.rows_per_word))
         m.d.comb += [
-            index.eq(left.lowest), self.emit.eq(full & some & ~self.hold),
+            index.eq(left.lowest), self.wants.eq(full & some), self.emit.eq(self.wants & ~self.hold),
             self.row.eq(entry.row | Mux(self.lanewise, 0, index)),
             self.gate.eq(Mux(self.lanewise, bits[:c.lanes], ~0)),
             self.top.eq(entry.top),

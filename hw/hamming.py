@@ -33,6 +33,7 @@ class Hamming(wiring.Component):
     unit : Unit, in
     waits : Signal(hamming_waits), in
     read : SpikeRead, out
+        ``en`` asks, whether or not it has to wait.
     params : MemoryRead, out
     param_write : MemoryWrite, out
     weights : WeightWrite, out
@@ -79,7 +80,7 @@ class Hamming(wiring.Component):
         loading_k, loading_v, arrived_k, arrived_v, inside = (
             Signal(name=n) for n in ("loading_k", "loading_v", "arrived_k", "arrived_v", "inside"))
         counted = Signal(c.cores)  # whose word arrives is one of a token
-        m.d.comb += [self.read.en.eq(loading_k | loading_v), inside.eq(remaining > load)]
+        m.d.comb += inside.eq(remaining > load)
         words = read_word(m, self.read, addr)
         m.d.sync += [arrived_k.eq(loading_k), arrived_v.eq(loading_v),
                      counted.eq(d.bank_mask & inside.replicate(c.cores))]
@@ -204,6 +205,7 @@ class Hamming(wiring.Component):
                 m.d.sync += [addr.eq(d.k_src + word_k + token_addr), load.eq(0)]
                 m.next = "LOAD-K"
             with m.State("LOAD-K"):
+                m.d.comb += self.read.en.eq(1)
                 with m.If(~self.waits.read):
                     m.d.comb += loading_k.eq(1)
                     m.d.sync += [load.eq(load + 1), addr.eq(addr + d.step_stride)]
@@ -211,6 +213,7 @@ class Hamming(wiring.Component):
                         m.d.sync += [load.eq(0), addr.eq(d.v_src + word_v + token_addr)]
                         m.next = "LOAD-V"
             with m.State("LOAD-V"):
+                m.d.comb += self.read.en.eq(1)
                 with m.If(~self.waits.read):
                     m.d.comb += loading_v.eq(1)
                     m.d.sync += [load.eq(load + 1), addr.eq(addr + d.step_stride), token_addr.eq(token_addr + d.step_stride)]

@@ -49,7 +49,7 @@ class Mover(wiring.Component):
     written : Signal(), in
         Pulses when the write job's last response has come.
     spike_read, spike_write, u_read, u_write : out
-        The scratchpad.
+        The scratchpad. A read's ``en`` asks, whether or not it has to wait.
     """
 
     STORE_BEATS = 64
@@ -109,15 +109,14 @@ class Mover(wiring.Component):
         # words in a queue; these are asked for while there is room, so that one goes each cycle. Without a queue, where the bus
         # takes no beat a cycle anyway, they wait as residual values do.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
-        fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(c.word)
+        asks, fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(), Signal(c.word)
         words = read_word(m, self.spike_read, addr)
         here_bank = Signal.like(bank)
         spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
         coming_bank, free, queued = Signal.like(bank), Signal(), Const(0) if c.lean else ~d.space
         m.d.comb += [
-            fetch.eq(storing & more & free & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
-            self.spike_read.en.eq(fetch & ~d.space),
-            self.u_read.en.eq(fetch & d.space), self.u_read.addr.eq(addr),
+            asks.eq(storing & more & free), fetch.eq(asks & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
+            self.spike_read.en.eq(asks & ~d.space), self.u_read.en.eq(asks & d.space), self.u_read.addr.eq(addr),
             spike.eq(spikes.word_select(here_bank, c.word)),
             free.eq(~coming & ~here), narrow.short.eq(short), narrow.wide.valid.eq(here),
             narrow.wide.payload.eq(Mux(d.space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),

@@ -64,7 +64,7 @@ class Neuron(wiring.Component):
         Residual values that saturated, some cycles ago.
     """
 
-    FIRE = 8  #: stage whose x the neurons see; a stage is so many cycles behind the decision to take a beat
+    FIRE = 8  #: stage whose x the neurons see; a beat is in stage 1 when its ``place`` is there (`Collector`)
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -77,7 +77,7 @@ class Neuron(wiring.Component):
         })
         self.lif = Lif(config)
         #: cycles from the decision to take the last beat until ``done``
-        self.latency = self.FIRE + self.lif.latency + 1 + (self.lif.spike_bits if config.levels_max > 1 else 0)
+        self.latency = 2 - config.lean + self.FIRE + self.lif.latency + (self.lif.spike_bits if config.levels_max > 1 else 0)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -132,9 +132,9 @@ class Neuron(wiring.Component):
         m.d.comb += self.u_write.data.eq(Cat(Cat(x, x[-1].replicate(16))[:16] for x in lif.x))
         self._write(m, stages[last_stage])
 
-        final = Signal(self.latency)
+        final = Signal(self.latency - 2 + c.lean)
         m.d.sync += final.eq(Cat(collector.place.final, final))
-        m.d.comb += self.done.eq(final[self.latency - 2])
+        m.d.comb += self.done.eq(final[-1])
         return m
 
     def _value(self, m: Module, lane: int, stages: Mapping[int, data.View], acc: Value, x8: Value, at: SimpleNamespace) -> Value:

@@ -45,15 +45,16 @@ class PlaneWriter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, d = self.config, self.descriptor
-        left, part = Signal(range(self.planes + 1)), Signal.like(self.part)
+        left = Signal(range(self.planes + 1))
         planes = [Signal(c.neuron_lanes, name=f"plane{i}", reset_less=True) for i in range(self.planes)]
         m.d.comb += self.data.eq(planes[0].replicate(c.word // c.neuron_lanes))
         with m.If(left != 0):
-            m.d.comb += self.mask.eq(part)
             m.d.sync += [left.eq(left - 1), self.addr.eq(self.addr + d.dst_plane_stride)]
             m.d.sync += [now.eq(after) for now, after in pairwise(planes)]
+        with m.If(left == 1):
+            m.d.sync += self.mask.eq(0)
         with m.If(self.load):
-            m.d.sync += [left.eq(d.out_planes), part.eq(self.part), self.addr.eq(self.first)]
+            m.d.sync += [left.eq(d.out_planes), self.mask.eq(self.part), self.addr.eq(self.first)]
             m.d.sync += [plane.eq(Mux(self.idle, 0, Cat(x[i] for x in self.spikes))) for i, plane in enumerate(planes)]
         return m
 

@@ -21,7 +21,7 @@ class ReadDma(wiring.Component):
     Bursts of user 1 go first, so that it waits for a few bursts of user 0 and not for a whole job. A burst is only asked for
     when the FIFO has room for the whole of it, so ``rready`` is always high and a slow consumer never blocks the bus; but beats
     leave in the order of their bursts, so users must go on to take theirs whatever the other does, else both stand still.
-    Latency: 3 cycles from a job to ``arvalid``, 2 from a beat to ``data``; one beat per cycle. A beat with an error response
+    Latency: 3 cycles from a job to ``arvalid``, 3 from a beat to ``data``; one beat per cycle. A beat with an error response
     flows on like the others. Beats that nobody asked for (an answer that comes after a reset) are dropped.
 
     Ports
@@ -85,23 +85,27 @@ class ReadDma(wiring.Component):
             with m.If(take & (older_count == i)):
                 m.d.sync += [enders[i].eq(burst.last), users[i].eq(user)]
 
+        # A block RAM is slow, so what it shows waits in a register.
+        here, beat, load = Signal(), Signal(bits + 2, reset_less=True), Signal()
         m.d.comb += [
             fifo.w_data.eq(Cat(axi.rdata, axi.rlast & enders[0], users[0])), fifo.w_en.eq(wanted & ~self.stop),
-            fifo.r_en.eq(pop | self.stop),
+            load.eq(~here | Mux(beat[-1], self.data1.ready, self.data0.ready)), fifo.r_en.eq(load | self.stop),
+            pop.eq(fifo.r_rdy & load),
         ]
+        with m.If(load):
+            m.d.sync += [here.eq(fifo.r_rdy), beat.eq(fifo.r_data)]
         for i, theirs in enumerate((self.data0, self.data1)):
             m.d.comb += [
-                theirs.payload.data.eq(fifo.r_data[:bits]), theirs.payload.last.eq(fifo.r_data[bits]),
-                theirs.valid.eq(fifo.r_rdy & ~self.stop & (fifo.r_data[-1] == i)),
+                theirs.payload.data.eq(beat[:bits]), theirs.payload.last.eq(beat[bits]),
+                theirs.valid.eq(here & ~self.stop & (beat[-1] == i)),
             ]
-        m.d.comb += pop.eq(fifo.r_rdy & Mux(fifo.r_data[-1], self.data1.ready, self.data0.ready))
         with m.If(self.stop):
-            m.d.sync += promised.eq(0)
+            m.d.sync += [promised.eq(0), here.eq(0)]
         with m.Elif(take):
             m.d.sync += promised.eq(promised + burst.len + 1 - pop)
         with m.Else():
             m.d.sync += promised.eq(promised - pop)
-        m.d.comb += self.idle.eq((count == 0) & ~axi.arvalid & (fifo.level == 0))
+        m.d.comb += self.idle.eq((count == 0) & ~axi.arvalid & (fifo.level == 0) & ~here)
         return m
 
     @staticmethod

@@ -16,7 +16,8 @@ from hw.bus import SpikeRead, SpikeWrite, u_read, u_write
 class Scratchpad(wiring.Component):
     """The tensors on chip: one spike bank per core, of ``taps`` memories, and the residual stream.
 
-    Reads take one cycle; a word written in one cycle is read from the next one on.
+    Reads take one cycle. A word of spikes that is written in one cycle is read from the second one on, of a lean machine the
+    next; a residual value from the next one on.
 
     Ports
     -----
@@ -37,6 +38,10 @@ class Scratchpad(wiring.Component):
         m = Module()
         c = self.config
         low = clog2(c.taps)
+        written = self.write
+        if not c.lean:  # who writes is known late in a cycle
+            written = SpikeWrite(c).create()
+            m.d.sync += [getattr(written, name).eq(getattr(self.write, name)) for name in written.signature.members]
         for core, i in product(range(c.cores), range(c.taps)):
             parts = c.word // c.lanes if c.lean else 1  # the beats of a result are written together: no enables of parts
             for part in range(parts):
@@ -44,9 +49,9 @@ class Scratchpad(wiring.Component):
                 m.submodules[name] = memory = Memory(shape=c.word // parts, depth=c.spike_words // c.taps, init=[])
                 write = memory.write_port(granularity=c.word // parts if c.lean else c.neuron_lanes)
                 read = memory.read_port()
-                address, mask = self.write.addr[core], self.write.mask[core][part * c.beats:][:len(write.en)]
+                address, mask = written.addr[core], written.mask[core][part * c.beats:][:len(write.en)]
                 m.d.comb += [
-                    write.addr.eq(address >> low), write.data.eq(self.write.data[core].word_select(part, c.word // parts)),
+                    write.addr.eq(address >> low), write.data.eq(written.data[core].word_select(part, c.word // parts)),
                     write.en.eq(mask & (address[:low] == i).replicate(len(mask))),
                     read.addr.eq(self.read.addr[i]), read.en.eq(self.read.en),
                     self.read.data[i][core].word_select(part, c.word // parts).eq(read.data),

@@ -14,7 +14,7 @@ from hw.bus import WeightWrite
 class WeightRead(Signature):
     """One core's read ports, one per bank, as seen by the core; rows come one cycle after ``en``, and stay until the next.
 
-    ``taken``: the bank is being written through this port; ``en`` must be low.
+    ``taken``: the bank is being written through this port; what ``en`` asks for in this cycle is not read.
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,7 +77,8 @@ class WeightBanks(wiring.Component):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
                 write, reads = bank.write_port(), [bank.read_port() for _ in range(min(2, c.cores - first))]
                 for user, read in zip(self.read[first:first + 2], reads, strict=True):
-                    m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(user.en[slot]), user.data[slot].eq(read.data)]
+                    m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(user.en[slot] & ~user.taken[slot]),
+                                 user.data[slot].eq(read.data)]
                 waiting = Signal(name=f"waiting{slot}_{first}")
                 m.d.sync += waiting.eq(comes | (waiting & ~write.en))
                 m.d.comb += [write.addr.eq(row), write.data.eq(word), write.en.eq(waiting)]

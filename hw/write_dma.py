@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,9 @@ from hw.jobs import MAX_OUTSTANDING, jobs
 class WriteDma(wiring.Component):
     """Writes a stream of beats where jobs say, one job after the other.
 
-    ``awvalid`` and ``wvalid`` do not wait for each other. Latency: 3 cycles from a job to ``awvalid``, 1 from a beat to
-    ``wvalid``; one beat per cycle, also from burst to burst. The next job is taken after ``done``.
+    ``awvalid`` and ``wvalid`` do not wait for each other, and a burst's address is sent while the beats of the one before still
+    come. Latency: 3 cycles from a job to ``awvalid``, 1 from a beat to ``wvalid``; one beat per cycle, also from burst to
+    burst. The next job is taken after ``done``.
 
     Ports
     -----
@@ -55,14 +56,15 @@ class WriteDma(wiring.Component):
 
         left = Signal(range(MAX_BURST + 1))  # beats of the burst that have not come to the output register
         ending = Signal()  # this cycle's beat is the burst's last
-        room, move, waiting, take = Signal(), Signal(), Signal(), Signal()
+        follows, length = Signal(), Signal.like(left)  # a burst whose beats come after these, and its length
+        room, move, take = Signal(), Signal(), Signal()
         count = Signal(range(MAX_OUTSTANDING + 1))  # bursts without response
         answer = Signal()
         m.d.comb += [
             room.eq((left != 0) & (~axi.wvalid | axi.wready)),
             self.data.ready.eq(room & ~self.stop), move.eq(room & (self.data.valid | self.stop)), ending.eq(left == 1),
-            waiting.eq(((left == 0) | (move & ending)) & ~axi.awvalid & (count != MAX_OUTSTANDING) & ~self.stop),
-            burst.ready.eq(waiting), take.eq(waiting & burst.valid),
+            burst.ready.eq(~follows & ~axi.awvalid & (count != MAX_OUTSTANDING) & ~self.stop),
+            take.eq(burst.ready & burst.valid),
             axi.bready.eq(1), answer.eq(axi.bvalid & (count != 0)),
         ]
         with m.If(axi.awready):
@@ -73,15 +75,17 @@ class WriteDma(wiring.Component):
             m.d.sync += [
                 axi.wvalid.eq(1), axi.wdata.eq(self.data.payload), axi.wlast.eq(ending), left.eq(left - 1),
             ]
+        with m.If((left == 0) | (move & ending)):
+            m.d.sync += [left.eq(Mux(follows, length, 0)), follows.eq(0)]
         with m.If(take):
             m.d.sync += [
                 axi.awvalid.eq(1), axi.awaddr.eq(burst.payload.addr), axi.awlen.eq(burst.payload.len),
-                left.eq(burst.payload.len + 1), all_started.eq(burst.payload.last),
+                follows.eq(1), length.eq(burst.payload.len + 1), all_started.eq(burst.payload.last),
             ]
         m.d.sync += [count.eq(count + take - answer), self.error.eq(answer & (axi.bresp != OKAY)), self.done.eq(finished)]
         m.d.comb += [
             finished.eq(running & all_started & answer & (count == 1)),
-            self.idle.eq((count == 0) & ~axi.awvalid & ~axi.wvalid & (left == 0)),
+            self.idle.eq((count == 0) & ~axi.awvalid & ~axi.wvalid & (left == 0) & ~follows),
         ]
         with m.If(self.stop | finished):
             m.d.sync += [running.eq(0), all_started.eq(0)]

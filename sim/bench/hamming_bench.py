@@ -51,7 +51,7 @@ async def whole_descriptors(dut: Any) -> None:
     params = Memory(dut, [], config.param_beat_bits, read="params", write="param_write", part_bits=config.axi_bits)
     rows = Rows(dut, config)
     start, descriptor = Wire(dut, "unit_start"), Wire(dut, "unit_descriptor")
-    waits = Waits(dut, hamming_waits(), {"read": "read_en", "params": "params_en"}, {"read": spikes, "params": params}, 0.0)
+    waits = Waits(dut, hamming_waits(), {}, {"read": spikes, "params": params}, 0.0)
     done = Probe(dut, "unit_done")
     bench = Bench(dut, [start, descriptor, spikes, params, rows, waits, done])
     await bench.reset()

@@ -35,8 +35,8 @@ def random_move(c: Config) -> dict[str, int]:
 
 def mover_users(dut: Any, c: Config, spikes: SpikeBanks, u: Memory) -> Waits:
     """Others who use the scratchpad; not yet."""
-    asks = {"spike_read": "spike_read_en", "spike_write": "spike_write_mask", "u_read": "u_read_en", "u_write": "u_write_en"}
-    return Waits(dut, mover_waits(c), asks, {"spike_read": spikes, "u_read": u}, 0.0)
+    writes = {"spike_write": "spike_write_mask", "u_write": "u_write_en"}
+    return Waits(dut, mover_waits(c), writes, {"spike_read": spikes, "u_read": u}, 0.0)
 
 
 @cocotb.test()

@@ -1,4 +1,4 @@
-"""Others who use memory ports, at random times: a unit that may have to wait asks nothing of a port meanwhile."""
+"""Others who use memory ports, at random times: a unit that may have to wait writes nothing and gets nothing meanwhile."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from sim.lib.pack import pack
 
 
 class Waits:
-    """Drives the port ``waits``, and fails where a port of that name is asked for something nevertheless.
+    """Drives the port ``waits``, and fails where a unit writes nevertheless.
 
     Parameters
     ----------
     dut : cocotb handle
     layout : StructLayout
         Of ``waits``.
-    asks : mapping of str to str
-        Name of the port by which the unit asks, for each field; where a field has a bit for each of several memories, the port
-        has as many bits for each of these.
+    writes : mapping of str to str
+        Name of the port by which the unit writes, for each such field; where a field has a bit for each of several memories, the
+        port has as many bits for each of these.
     memories : mapping of str to Memory or SpikeBanks
-        Where others read, for some fields: what was read before is not there any more. Agents that come before this one.
+        Where others read, for each other field: what was read before is not there any more, nor what is asked for now. Agents
+        that come before this one.
     rate : float
         How often a memory is in use by others.
     """
 
-    def __init__(self, dut: Any, layout: data.StructLayout, asks: Mapping[str, str],
+    def __init__(self, dut: Any, layout: data.StructLayout, writes: Mapping[str, str],
                  memories: Mapping[str, Memory | SpikeBanks], rate: float) -> None:
         self.layout, self.memories, self.rate = layout, memories, rate
         self.port = Port(dut, "waits")
-        self.asks = {name: Port(dut, port) for name, port in asks.items()}
-        self.bits = {name: Shape.cast(layout[name].shape).width for name in asks}
+        self.writes = {name: Port(dut, port) for name, port in writes.items()}
+        self.bits = {name: Shape.cast(layout[name].shape).width for name in (*writes, *memories)}
         self.now: dict[str, int] = {}
 
     def drive(self) -> None:
@@ -46,9 +47,8 @@ class Waits:
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        for name, waiting in self.now.items():
-            asked = _which(self.asks[name], self.bits[name])
-            assert not asked & waiting, f"{name}: asked for although it is in use"
+        for name, port in self.writes.items():
+            assert not _which(port, self.bits[name]) & self.now[name], f"{name}: asked for although it is in use"
         for name, memory in self.memories.items():
             if self.now[name]:
                 memory.data = random.getrandbits(memory.width)

@@ -181,10 +181,10 @@ class Hamming(wiring.Component):
         # channels, or half of one, so writing reads a beat once for each of its words.
         low, words_per_group = clog2(c.param_parts), beats_per_group * c.param_parts
         beat, part = Signal(range(beats_per_group + 1)), Signal(range(words_per_group + 1))
-        param_addr, write_back = Signal(len(self.params.addr)), Signal()
+        param_addr, writing, write_back = Signal(len(self.params.addr)), Signal(), Signal()
         m.d.comb += [
             param_addr.eq(d.param_base + (group << clog2(beats_per_group))),
-            self.params.addr.eq(param_addr + Mux(write_back, part >> low, beat)),
+            self.params.addr.eq(param_addr + Mux(writing, part >> low, beat)),
         ]
         m.d.sync += [self.param_write.en.eq(write_back), self.param_write.addr.eq((param_addr << low) + part)]
         part_before = Signal(range(max(words_per_group, 2)))
@@ -284,6 +284,7 @@ class Hamming(wiring.Component):
                             m.d.sync += group_row.eq(slice_row + d.slice_words)
                         m.next = "WRITE"
             with m.State("WRITE"):  # the rest of a parameter stays, so that it is read again
+                m.d.comb += writing.eq(1)
                 with m.If(part == words_per_group):
                     m.d.sync += [part.eq(0), group.eq(group + 1)]
                     m.next = "BIAS"

@@ -88,4 +88,4 @@ HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "small
 #: Presets that nearly fill the chip that they are made for, and how many flip-flops must share a reset there to have it at
 #: their own input; those of fewer get it through their tables. The eight flip-flops of an ECP5 tile have one such input, so
 #: that many small groups leave the placer no room (docs/decisions/006-area-and-clock.md).
-RESETS = {"base": 400, "base-85f": 400}
+RESETS = {"base": 130, "base-85f": 130}

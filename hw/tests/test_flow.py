@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 ECP5 = DEVICES["lfe5u-25f"]
 
 #: What synthesis for ECP5 may make of `small`, and no multiplier: tables (LUT4 + 2 CCU2C + 4 TRELLIS_DPR16X4) and DP16KD.
-TABLES, MEMORIES = 15_150, 85
+TABLES, MEMORIES = 15_250, 85
 
 
 def cell(kind: str, out: int, *inputs: int, src: str = "") -> dict:
@@ -97,12 +97,12 @@ class Resets(wiring.Component):
     """Registers that go back to 0 together: many, and few."""
 
     def __init__(self, _: object = None) -> None:
-        super().__init__({"word": In(64), "clear": In(2), "out": Out(72)})
+        super().__init__({"word": In(160), "clear": In(2), "out": Out(200)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        many, few = Signal(64), Signal(8)
-        m.d.sync += [many.eq(self.word), few.eq(self.word[:8])]
+        many, few = Signal(160), Signal(40)
+        m.d.sync += [many.eq(self.word), few.eq(self.word[:40])]
         with m.If(self.clear[0]):
             m.d.sync += many.eq(0)
         with m.If(self.clear[1]):
@@ -111,7 +111,7 @@ class Resets(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize(("config", "name", "groups"), [(BASE_85F, "lfe5u-85f", [64]), (SMALL, "lfe5u-25f", [8, 64])])
+@pytest.mark.parametrize(("config", "name", "groups"), [(BASE_85F, "lfe5u-85f", [160]), (SMALL, "lfe5u-25f", [40, 160])])
 def test_a_full_chip_has_no_small_groups_with_a_reset(config, name, groups, tmp_path, monkeypatch) -> None:
     """They get it through a table each; large ones have it at their own input everywhere."""
     monkeypatch.setattr(pnr, "Accelerator", Resets)

@@ -107,10 +107,10 @@ def damaged(words: list[int]) -> list[int]:
         field, value = FIELDS["magic"], MAGIC ^ 1 << random.randrange(FIELDS["magic"].bits)
     elif kind == "limit":
         limits = LIMITS[Opcode(words[0] >> FIELDS["opcode"].lsb & 15)]
-        if limits:
-            name = random.choice(list(limits))
-            field = FIELDS[name]
-            value = random.choice([0, *([limits[name][1] + 1] if limits[name][1] < field.high else [])])
+        outside = [(FIELDS[name], x) for name, (low, high) in limits.items() for x in (low - 1, high + 1)
+                   if 0 <= x < 1 << FIELDS[name].bits]
+        if outside:
+            field, value = random.choice(outside)
     words[field.word] = words[field.word] & ~(((1 << field.bits) - 1) << field.lsb) | value << field.lsb
     words[-1] = -sum(words[:-1]) & 0xFFFFFFFF
     return words

@@ -176,7 +176,8 @@ class Collector(wiring.Component):
             m.d.sync += [busy.eq(1), at_last.eq(d.steps == 1)]
         self._walk(m, busy, _Taken(*(_later(m, x, name, c.lean) for name, x in {
             "taken": take & end, "result": self.taken, "made": made & at_last, "first": (step == 0) & (core == 0),
-            "last": at_last & last_core, "idle": at_last & idle.bit_select(core, 1), "core": core, "beat": beat, "second": second}.items())))
+            "last": at_last & last_core, "idle": at_last & idle.bit_select(core, 1), "core": core, "beat": beat,
+            "second": second}.items())))
         if self.pause:
             left = Signal(range(self.pause))
             m.d.comb += hold.eq(left != 0)

@@ -211,6 +211,12 @@ SMALL = Config(
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
     sharing=2, sum_bits=12, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=15, any_neuron=True,
 )
+#: Half of the array of ``base``, with room for an LFE5U-85F to be routed (docs/decisions/006-area-and-clock.md).
+MEDIUM = Config(
+    name="medium", cores=4, lanes=32, issue=4, word=64, neuron_lanes=16, ham_tokens=8, axi_bits=32,
+    spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=64, queue_depth=16, head_max=128,
+    sharing=2, sum_bits=12, taps=2, acc_bits=22, x_bits=20, count_bits=12, levels_max=15,
+)
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=64, ham_tokens=16, axi_bits=64,
     spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=16, queue_depth=16, head_max=128,
@@ -222,7 +228,7 @@ BASE_85F = replace(
 )
 #: ``small`` with half the neurons, and what a GW2AR-18 has block RAM for (docs/boards.md).
 SMALL_GW2AR = replace(SMALL, name="small-gw2ar", neuron_lanes=4, ham_tokens=4, any_neuron=False, spike_words=1024, u_beats=2048)
-PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, SMALL_GW2AR, BASE, BASE_85F)}
+PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, SMALL_GW2AR, MEDIUM, BASE, BASE_85F)}
 
 
 def preset(name: str) -> Config:

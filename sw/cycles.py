@@ -42,8 +42,8 @@ SUM = 4  #: cycles from a slot's last row until the sums are complete
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
 AROUND = 19  #: cycles from one such set to the next, beside the latency, where they have to wait for that
-FETCH = 11  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
-IMAGES = 15  #: the same for its images
+FETCH = 12  #: cycles from when the loader may begin until a descriptor is offered, beside its beats and the latency
+IMAGES = 16  #: the same for its images
 STORED = 64  #: beats that a STORE writes before it waits for the memory's answer: hw.mover.Mover.STORE_BEATS
 LATE = 7  #: and for weights that it loads for later ones
 NEXT = 3  #: cycles from the end of a descriptor to the start of one that is there
@@ -211,7 +211,7 @@ def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int
     beats = d["count"] * (config.u_beat_bits if d["space"] else config.word) // config.axi_bits
     moved = memory.cycles(config, beats)
     if d["opcode"] == Opcode.LOAD:
-        return moved + 8
+        return moved + 9
     sets = ceil(beats / STORED)
     return max(moved - memory.latency, beats + 2 * d["count"] * d["space"]) + sets * (memory.latency + 7 - 2 * d["space"]) + 1
 
@@ -353,7 +353,7 @@ def port_shares(config: Config, d: Mapping[str, int], walk: Walk, taken: int) ->
 def drain(config: Config) -> int:
     """Cycles from the last beat taken until a LINEAR descriptor is done, and the one in which it starts."""
     levels = config.levels_max > 1
-    return 11 + (1 + config.levels_max.bit_length() if levels else 0)
+    return 12 - config.lean + (1 + config.levels_max.bit_length() if levels else 0)
 
 
 def cycles(walk: Walk, queue_depth: int) -> int:

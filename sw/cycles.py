@@ -138,7 +138,7 @@ class TimedDevice(GoldenDevice):
     @property
     def _noting(self) -> int:
         """Cycles from the end of a descriptor until its record is in memory, before which no STORE writes (hw/recorder.py)."""
-        return 0 if self.config.lean else STATISTICS_BYTES // self.config.axi_bytes + self.memory.latency + 6
+        return 0 if self.config.lean else STATISTICS_BYTES // self.config.axi_bytes + self.memory.latency + 7
 
     def _noted(self, begin: int) -> int:
         """Cycles that a STORE waits for the records of what ended shortly before, or ends beside it."""
@@ -213,7 +213,7 @@ def transfer_cycles(config: Config, d: Mapping[str, int], memory: Memory) -> int
     if d["opcode"] == Opcode.LOAD:
         return moved + 9
     sets = ceil(beats / STORED)
-    return max(moved - memory.latency, beats + 2 * d["count"] * d["space"]) + sets * (memory.latency + 7 - 2 * d["space"]) + 1
+    return max(moved - memory.latency, beats + 2 * d["count"] * d["space"]) + sets * (memory.latency + 8 - 2 * d["space"]) + 1
 
 
 def passes_of(slices: int, planes: int) -> list[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""`hw.memory.block_ram.AxiBlockRam` and `hw.memory.sdram.AxiSdram`, with a chip that knows its rules, against their twin."""
+"""`hw.memory.block_ram.AxiBlockRam` and `hw.memory.sdram.AxiSdram`, with chips that know their rules, against their twin."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import cocotb
 from golden.spec.config import Config
 from hw.axi import MAX_BURST
 from hw.memory.twin import Burst, answers
-from sim.bench.systems import BLOCK_RAM_BYTES, CLOCK, SDRAM
+from sim.bench.systems import BLOCK_RAM_BYTES, SDRAMS
 from sim.lib.axi import Manager
 from sim.lib.clock import Bench, Probe
 from sim.lib.runner import settings
 from sim.lib.sdram import ROW_BITS, Fault
 
 RATES = (1.0, 0.5, 0.1)
-PARTS = {"block": BLOCK_RAM_BYTES, "sdram": SDRAM.memory_bytes}
+PARTS = {"block": BLOCK_RAM_BYTES, **{name: chip.memory_bytes for name, (chip, _) in SDRAMS.items()}}
+ROWS = {name: chip.memory_bytes >> chip.row_bits for name, (chip, _) in SDRAMS.items()}  #: bytes of a row, in all banks
 
 
-def random_bursts(c: Config, memory_bytes: int, count: int, write: bool | None = None) -> list[Burst]:
+def random_bursts(c: Config, part: str, count: int) -> list[Burst]:
     """Bursts near each other, so that they meet, in rows that the chip's model keeps apart, and some behind the memory's end."""
-    size = MAX_BURST * c.axi_bytes
-    row = SDRAM.memory_bytes >> SDRAM.row_bits
+    size, memory_bytes, row = MAX_BURST * c.axi_bytes, PARTS[part], ROWS.get(part, ROWS["sdram"])
     bases = [0, size, row - size, row, row // 4, (1 << ROW_BITS) * row // 2 - size, memory_bytes - size, memory_bytes]
     bursts: list[Burst] = []
     for _ in range(count):
@@ -32,9 +32,13 @@ def random_bursts(c: Config, memory_bytes: int, count: int, write: bool | None =
         beats = random.choice([1, MAX_BURST - first, random.randint(1, MAX_BURST - first)])
         base = min(random.choice(bases), memory_bytes)
         words = [random.getrandbits(c.axi_bits) for _ in range(beats)]
-        writes = random.random() < 0.5 if write is None else write
-        bursts.append((base + first * c.axi_bytes, words if writes else beats))
+        bursts.append((base + first * c.axi_bytes, words if random.random() < 0.5 else beats))
     return bursts
+
+
+def _faults(dut: Any) -> list[Probe]:
+    """What each chip has found wrong."""
+    return [Probe(dut, f"{name}_fault") for name in SDRAMS]
 
 
 def same(found: Sequence[Sequence[tuple[int, int]]], expected: Sequence[Sequence[tuple[int, int]]], what: str) -> None:
@@ -46,9 +50,9 @@ def same(found: Sequence[Sequence[tuple[int, int]]], expected: Sequence[Sequence
 
 async def _in_turn(dut: Any, bench: Bench, c: Config, part: str, words: dict[int, int], what: str) -> None:
     """Bursts of both kinds, each after the answer to the one before."""
-    manager, fault = Manager(dut, f"{part}_axi", random.choice(RATES)), Probe(dut, "sdram_fault")
-    bench.agents = [manager, fault]
-    bursts = random_bursts(c, PARTS[part], 20)
+    manager, faults = Manager(dut, f"{part}_axi", random.choice(RATES)), _faults(dut)
+    bench.agents = [manager, *faults]
+    bursts = random_bursts(c, part, 20)
     # what nobody has written is written first
     for first in sorted({x[0] for x in bursts if x[0] < PARTS[part]}):
         base = first // c.axi_bytes // MAX_BURST * MAX_BURST
@@ -67,13 +71,13 @@ async def _in_turn(dut: Any, bench: Bench, c: Config, part: str, words: dict[int
             await bench.until(lambda: bool(manager.responses), 20_000, f"{what}: write of {address:#x}")
             found.append([(0, manager.responses.pop())])
     same(found, expected, what)
-    assert not fault.value, f"{what}: {Fault(fault.value).name}"
+    assert not any(x.value for x in faults), f"{what}: {[Fault(x.value).name for x in faults]}"
 
 
 async def _at_once(dut: Any, bench: Bench, c: Config, part: str, words: dict[int, int], what: str) -> None:
     """Reads of what was written before, while something else is written; then that is read."""
-    manager, fault = Manager(dut, f"{part}_axi", random.choice(RATES)), Probe(dut, "sdram_fault")
-    bench.agents = [manager, fault]
+    manager, faults = Manager(dut, f"{part}_axi", random.choice(RATES)), _faults(dut)
+    bench.agents = [manager, *faults]
     size = MAX_BURST * c.axi_bytes
     places = [base * c.axi_bytes for base in words if base % MAX_BURST == 0]
     half = len(places) // 2
@@ -94,12 +98,12 @@ async def _at_once(dut: Any, bench: Bench, c: Config, part: str, words: dict[int
         manager.read(address, MAX_BURST)
     await bench.until(lambda: len(manager.reads) == len(again), 50_000, what)
     same(manager.reads, answers(c.axi_bits, PARTS[part], again, words), what)
-    assert not fault.value, f"{what}: {Fault(fault.value).name}"
+    assert not any(x.value for x in faults), f"{what}: {[Fault(x.value).name for x in faults]}"
 
 
 @cocotb.test()
 async def memories(dut: Any) -> None:
-    """Both memories hold what is written, refuse what is behind their end, and the chip's rules are kept."""
+    """All memories hold what is written, refuse what is behind their end, and the chip's rules are kept."""
     c, count, seed = settings()
     random.seed(seed)
     bench = Bench(dut)
@@ -137,7 +141,11 @@ async def speed(dut: Any) -> None:
         await bench.until(lambda: done() == count, 10_000, f"{count} bursts")
         return (count - 1) * size / (bench.cycle - start)
 
-    for part, kind, least in (("block", "write", 3.5), ("block", "read", 3.7), ("sdram", "write", 1.2), ("sdram", "read", 1.45)):
+    for part, kind, least in (
+        ("block", "write", 3.5), ("block", "read", 3.7), ("sdram", "write", 1.2), ("sdram", "read", 1.45),
+        ("broad", "write", 1.7), ("broad", "read", 2.5),
+    ):
         rate = await measure(part, kind)
-        dut._log.info(f"{part} {kind}: {rate:.2f} bytes a cycle, {rate * CLOCK / 1e6:.0f} MB/s at {CLOCK / 1e6:g} MHz")
+        clock = SDRAMS[part][1] if part in SDRAMS else SDRAMS["sdram"][1]
+        dut._log.info(f"{part} {kind}: {rate:.2f} bytes a cycle, {rate * clock / 1e6:.0f} MB/s at {clock / 1e6:g} MHz")
         assert rate >= least, f"{part} {kind}: {rate:.2f} bytes a cycle"

@@ -15,7 +15,7 @@ from hw.bursts import Bursts
 from hw.gearbox import Narrow, Widen
 from hw.loader import Loader
 from hw.memory.block_ram import AxiBlockRam
-from hw.memory.sdram import SDRAM_32MB
+from hw.memory.sdram import SDRAM_8MB, SDRAM_32MB
 from hw.mover import Mover
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
@@ -23,9 +23,11 @@ from hw.write_share import WriteShare
 from sim.lib.sdram import SdramSystem
 
 BLOCK_RAM_BYTES = 12 << 10  #: no power of two
-#: Soon on, and often to be refreshed.
-SDRAM = replace(SDRAM_32MB, power_up=2_000, refresh_period=3_000)
-CLOCK = 60_000_000  #: cycles per second of the SDRAM
+#: Kinds of SDRAM, each with its clock in cycles per second; soon on, and often to be refreshed.
+SDRAMS = {
+    "sdram": (replace(SDRAM_32MB, power_up=2_000, refresh_period=3_000), 60_000_000),
+    "broad": (replace(SDRAM_8MB, power_up=2_000, refresh_period=6_000), 27_000_000),
+}
 
 
 class Beside(wiring.Component):
@@ -113,5 +115,6 @@ def mover(config: Config) -> OnBus:
 def memories(config: Config) -> Beside:
     """The memories of boards."""
     return Beside({
-        "block": AxiBlockRam(config.axi_bits, BLOCK_RAM_BYTES), "sdram": SdramSystem(config.axi_bits, SDRAM, CLOCK),
+        "block": AxiBlockRam(config.axi_bits, BLOCK_RAM_BYTES),
+        **{name: SdramSystem(config.axi_bits, chip, clock) for name, (chip, clock) in SDRAMS.items()},
     })

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Member, Out, connect, flipped
 
 from golden.spec import link as protocol
 from golden.spec.config import Config
@@ -48,6 +48,14 @@ class Site:
         })
 
 
+def link_ports(config: Config) -> dict[str, Member]:
+    """Ports of a link of any kind, as `Link` describes them."""
+    return {
+        "requests": In(byte_stream()), "answers": Out(byte_stream()), "axil": Out(AxiLite(ADDRESS_BITS)),
+        "axi": Out(Axi(config.axi_bits)), "irq": In(1), "active": Out(1),
+    }
+
+
 class Link(wiring.Component):
     """Takes requests from a stream of bytes, carries them out, answers (docs/link.md).
 
@@ -75,10 +83,7 @@ class Link(wiring.Component):
 
     def __init__(self, config: Config, site: Site) -> None:
         self.config, self.site = config, site
-        super().__init__({
-            "requests": In(byte_stream()), "answers": Out(byte_stream()), "axil": Out(AxiLite(ADDRESS_BITS)),
-            "axi": Out(Axi(config.axi_bits)), "irq": In(1), "active": Out(1),
-        })
+        super().__init__(link_ports(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

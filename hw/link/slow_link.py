@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config
-from golden.spec.registers import ADDRESS_BITS
-from hw.axi import OKAY, Axi, AxiLite
+from hw.axi import OKAY
 from hw.link.firmware import CONDITIONS, LINE, PORTS, firmware
-from hw.link.items import byte_stream
-from hw.link.link import Site
+from hw.link.link import Site, link_ports
 from hw.link.processor import Processor
 
 
@@ -36,10 +33,7 @@ class SlowLink(wiring.Component):
     def __init__(self, config: Config, site: Site) -> None:
         assert config.axi_bits == 16
         self.config, self.site = config, site
-        super().__init__({
-            "requests": In(byte_stream()), "answers": Out(byte_stream()), "axil": Out(AxiLite(ADDRESS_BITS)),
-            "axi": Out(Axi(config.axi_bits)), "irq": In(1), "active": Out(1),
-        })
+        super().__init__(link_ports(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

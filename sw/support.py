@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from golden.spec.config import Config
-from golden.spec.descriptor import FIELDS
+from golden.spec.descriptor import FIELDS, LIMITS, limits
 from golden.spec.model import CONV, HEAD, MASK, SOFT, Layer, Model, Shape
 from golden.spec.rules import faults
 from sw import attention, bounds
@@ -156,6 +156,10 @@ def _check_fields(layouts: Layouts, layer: Layer, tensors: Mapping[str, Array]) 
             whole = {name: Buffer(x, 0, x.box, range(x.copies)) for name, x in known.items()}
             for name, value in placed(part, tile, whole).items():
                 field = FIELDS[name]
-                if name not in part.bases and not field.low <= value <= field.high:
-                    reasons.append(f"descriptor field {name} = {value} is outside {field.low}..{field.high}")
+                low, high = limits(config)[part.opcode].get(name, (field.low, field.high))
+                if name in part.bases or low <= value <= high:
+                    continue
+                wider = LIMITS[part.opcode].get(name, (field.low, field.high))[1]
+                way_out = f"; a machine that is not lean, such as micro, takes up to {wider}" if wider > high else ""
+                reasons.append(f"descriptor field {name} = {value} is outside {low}..{high}{way_out}")
     return list(dict.fromkeys(reasons))

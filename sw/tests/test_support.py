@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from golden.integer.random_graph import random_graph
-from golden.spec.config import BASE, MICRO, SMALL
-from golden.spec.model import FRAME, HEAD, SOFT, Layer
+from golden.integer.random_model import random_model
+from golden.spec.config import BASE, MICRO, PICO, SMALL
+from golden.spec.model import FRAME, HEAD, SOFT, Encoding, Layer
 from sw.compiler import compile_model
 from sw.model_file import ModelFile
 from sw.support import UnsupportedError
@@ -51,6 +52,14 @@ def test_neurons_of_a_smaller_machine(tiny):
     assert "'local.dw': a soft reset of 2 levels, only a hard one is possible" in text
     text = reasons(changed(tiny, local_dw={"levels": 2, "step": 8}), replace(BASE, levels_max=1))
     assert "'local.dw': spikes of 2 levels, at most 1 are possible" in text
+
+
+def test_a_lean_machine_names_its_limits_and_the_way_out():
+    wide = ModelFile(*random_model(1, Encoding(height=8, width=1040, timesteps=4, frames=1, patch=4), local=8, wide=16))
+    text = reasons(wide, PICO)
+    limit = "'stem': descriptor field in_w = 260 is outside 0..255"
+    assert f"{limit}; a machine that is not lean, such as micro, takes up to 4095" in text
+    compile_model(wide, MICRO)
 
 
 def test_a_head_sums_time_steps_with_one_more_bit():

@@ -13,7 +13,7 @@ from amaranth.hdl import Elaboratable
 
 from hw.boards.catalog import BoardKind
 from hw.boards.top import BoardTop
-from hw.flow.pnr import area, steps
+from hw.flow.pnr import area, check_places, steps
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 
 TOP = "top"
@@ -52,8 +52,8 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     Raises
     ------
     ToolError
-        If a tool fails; `ClockError`, after ``bitstream.json`` was written, if no seed reaches the declared clock. Then there
-        is no bitstream.
+        If a tool fails, or the chip is too small; `ClockError`, after ``bitstream.json`` was written, if no seed reaches the
+        declared clock. Then there is no bitstream.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chip, tool = kind.chip, kind.chip.place[0]
@@ -73,6 +73,7 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
         synthesis = {"digest": build, **area(json.loads((folder / "netlist.json").read_text()), chip, TOP, TOP)}
         (folder / "synthesis.json").write_text(json.dumps(synthesis, indent=1))
 
+    check_places(synthesis, chip)
     routes = {seed: _route(kind, folder, build, place, seed) for seed in seeds}
     best = max(routes, key=lambda seed: (routes[seed]["reached"], -seed))
     route = routes[best]

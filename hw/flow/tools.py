@@ -33,6 +33,11 @@ ECP5_FLOPS = " ".join(f"-cell $_{x}_ {y}" for x, y in (
 ))
 
 
+#: Sums of up to 12 bits are made of tables. A carry cell of a GW2A takes the place of a table, a chain of them up to three places
+#: more, and the placer puts the flip-flop behind one elsewhere, in the place of another table (docs/boards.md).
+GOWIN_SUMS = "techmap -map +/techmap.v t:$alu r:Y_WIDTH<=12 %i"
+
+
 def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0) -> list[str]:
     """Passes of yosys that make ``netlist.json`` of ``design.il``, which holds ``text``.
 
@@ -45,6 +50,8 @@ def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0) -> li
     steps = [whole]
     if resets:
         steps = [f"{whole} -run begin:map_ffs", f"dfflegalize -minsrst {resets} {ECP5_FLOPS}", f"{whole} -run map_ffs:"]
+    elif synthesis.startswith("synth_gowin"):
+        steps = [f"{whole} -run begin:map_gates", GOWIN_SUMS, f"{whole} -run map_gates:"]
     marks = [f'setattr -set src "{name}" {name}/c:*' for name in modules]
     return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
             f"setattr -set keep 1 {NEAR}", *steps, "write_json netlist.json"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter as Counts
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hw.core import Core
 from hw.flow import pnr
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES
+from hw.flow.places import places
 from hw.flow.tools import NEAR, ToolError, yosys
 from hw.near import near
 from hw.verilog import flat_ports
@@ -48,6 +50,33 @@ def test_tables_belong_to_what_they_feed() -> None:
     assert found["top.machine.a"] == {"TRELLIS_FF": 2, "LUT4": 4}
     assert found["top.machine.b"] == {"TRELLIS_FF": 1, "LUT4": 1, "DP16KD": 1}
     assert subtotal(found, "top.machine") == {"TRELLIS_FF": 3, "LUT4": 5, "DP16KD": 1}
+
+
+def gowin(kind: str, **ports: object) -> dict:
+    """A cell of a GW2A; ports that it makes are F, SUM, COUT, Q and DO."""
+    return {"type": kind, "connections": {name: x if isinstance(x, list) else [x] for name, x in ports.items()},
+            "port_directions": {name: "output" if name in ("F", "SUM", "COUT", "Q", "DO") else "input" for name in ports}}
+
+
+@pytest.mark.parametrize(("expected", "cells"), [
+    (1, [gowin("LUT2", I0=1, I1=2, F=3), gowin("DFFE", D=3, CE=4, Q=5)]),  # the flip-flop stands behind its table
+    (3, [gowin("LUT1", I0=1, F=3), gowin("DFF", D=3, Q=5), gowin("DFF", D=3, Q=6), gowin("DFF", D=6, Q=7)]),
+    (1, [gowin("SDPB", DO=[1, 2]), gowin("DFF", D=2, Q=3)]),
+    (4, [gowin("ALU", CIN="0", SUM=10, COUT=11), gowin("ALU", CIN=11, SUM=12, COUT=13), gowin("DFF", D=12, Q=14)]),
+    (7, [gowin("ALU", CIN="0", SUM=10, COUT=11), gowin("ALU", CIN=11, SUM=12, COUT=13), gowin("ALU", CIN=13, SUM=14, COUT=15),
+         gowin("LUT1", I0=15, F=16)]),  # one before three, one behind them, an even number; the table
+    (4, [gowin("ALU", CIN="0", SUM=10, COUT=11), gowin("ALU", CIN="0", SUM=12, COUT=13)]),
+    (8, [gowin("RAM16SDP4", DO=[1, 2, 3, 4])]),
+])
+def test_places_of_a_gw2a(expected: int, cells: list[dict]) -> None:
+    netlist = {"modules": {"top": {"cells": {f"cell{i}": x for i, x in enumerate(cells)}}}}
+    assert places(netlist, "top") == expected
+
+
+def test_what_no_placer_can_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pnr, "Accelerator", Counter)
+    with pytest.raises(ToolError, match=r"GW2AR-18 has 9 places .* takes at least \d\d: nothing can place it.*fewer lanes"):
+        pnr.place_and_route(SMALL, replace(DEVICES["gw2ar-18"], places=9), tmp_path, megahertz=27, seed=1)
 
 
 class Counter(wiring.Component):

@@ -226,8 +226,10 @@ BASE = Config(
 BASE_85F = replace(
     BASE, name="base-85f", neuron_lanes=32, spike_words=2048, u_beats=512, param_beats=32, ham_tokens=8, taps=2,
 )
-#: ``small`` with half the neurons, and what a GW2AR-18 has block RAM for (docs/boards.md).
-SMALL_GW2AR = replace(SMALL, name="small-gw2ar", neuron_lanes=4, ham_tokens=4, any_neuron=False, spike_words=1024, u_beats=2048)
+#: ``small`` with half the lanes and neurons, and what else a GW2AR-18 has room for (docs/boards.md).
+SMALL_GW2AR = replace(
+    SMALL, name="small-gw2ar", lanes=8, neuron_lanes=4, ham_tokens=4, any_neuron=False, spike_words=1024, u_beats=2048,
+)
 PRESETS = {c.name: c for c in (PICO, MICRO, SMALL, SMALL_GW2AR, MEDIUM, BASE, BASE_85F)}
 
 

@@ -12,7 +12,7 @@ from golden.integer import network
 from golden.integer.ops import join
 from golden.integer.random_model import NANO, random_clip, random_model
 from golden.spec import descriptor
-from golden.spec.config import BASE, MICRO, SMALL
+from golden.spec.config import BASE, MICRO, SMALL, SMALL_GW2AR
 from golden.spec.model import CONV, HEAD, INPUT, SDHA, Encoding, Layer, Model
 from sw.compiler import compile_model, plan_model
 from sw.device.golden import GoldenDevice
@@ -118,6 +118,11 @@ def clips(encoding, count=1):
 def test_nano_is_the_golden_model(config):
     bundle = check_equal(ModelFile(*random_model(3)), config, clips(NANO))
     assert all(d["prefetch"] for d in descriptors(bundle, "run") if d["weight_rows"])
+
+
+def test_nano_on_a_machine_that_spills_it():
+    """What the board with a GW2AR-18 is to run."""
+    assert check_equal(ModelFile(*random_model(3)), SMALL_GW2AR, clips(NANO)).manifest.spill_bytes
 
 
 @pytest.mark.parametrize("config", [BASE, replace(SMALL, name="pairs", taps=2)], ids=lambda c: c.name)

@@ -87,7 +87,8 @@ def opened(kind: str, config: Config, folder: Path) -> Iterator[Device]:
             yield device
     else:
         link = UART if kind == "serial" else UDP
-        with SimulatedBoard(build_board(config, folder, link), link=link) as board, open_device(board.uri) as device:
+        library = build_board(config, folder, link)
+        with SimulatedBoard(library, link=link, config=config) as board, open_device(board.uri) as device:
             yield device
 
 

@@ -24,12 +24,14 @@ def main() -> None:
     parser.add_argument("--noise", type=int, default=0, help="per mille of bytes on the line that become another one; of UDP, "
                         "of datagrams that are lost, that come twice, and that come late, each")
     arguments = parser.parse_args()
+    config = preset(arguments.preset)
     try:
-        library = build(preset(arguments.preset), arguments.build / arguments.preset, arguments.link)
+        library = build(config, arguments.build / arguments.preset, arguments.link)
     except RuntimeError as error:
         sys.exit(f"error: {error}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with SimulatedBoard(library, arguments.seed, arguments.stall, arguments.latency, arguments.noise, arguments.link) as board:
+    a = arguments
+    with SimulatedBoard(library, a.seed, a.stall, a.latency, a.noise, a.link, config) as board:
         print(board.uri, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

@@ -4,8 +4,8 @@
 
 namespace {
 
-constexpr int kBits = 10;        // of a byte on the line: start, eight of data, stop
-constexpr uint32_t kDivisor = 4;  // cycles of a bit, as board.py says
+constexpr int kBits = 10;  // of a byte on the line: start, eight of data, stop
+constexpr uint32_t kDivisor = AXI_BITS == 16 ? 12 : 4;  // cycles of a bit, as board.py says; only lean machines have 16
 
 struct Board {
   Machine<Vboard> machine;

@@ -12,19 +12,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from golden.spec.config import Config
+from golden.spec.config import SMALL, Config
 from hw.link.board import Board, UdpBoard
 from hw.link.link import Site
 from sim.board.line import CHUNK, Line, Network, Terminal
 from sim.device.build import ROOT, build_object
 
-MEMORY_BYTES = 1 << 26
 CLOCK = 100_000  #: cycles per second that the board says it has: fewer than are simulated, so that no host loses patience
-DIVISOR = 4  #: cycles of a bit, as in board.cpp
-BAUD = CLOCK // DIVISOR
 SLICE = 2_000  #: cycles simulated between two looks at the line
 LINGER = 100_000  #: cycles for which an idle board runs on; then its time stands still until a byte comes
 UART, UDP = "uart", "udp"  #: what leads to a board
+
+
+def memory_bytes(config: Config) -> int:
+    """Size of a board's memory: 64 MB, or as much as the machine can address."""
+    return 1 << min(config.address_bits, 26)
+
+
+def divisor(config: Config) -> int:
+    """Cycles of a bit on the serial line, as in board.cpp; a lean machine's link takes some 80 from a byte to the next."""
+    return 12 if config.lean else 4
 
 
 def build(config: Config, folder: Path, link: str = UART) -> Path:
@@ -46,11 +53,11 @@ def build(config: Config, folder: Path, link: str = UART) -> Path:
     """
     hardware = sorted([*ROOT.glob("hw/*.py"), *ROOT.glob("hw/link/*.py")])
     text = "\n".join([config.digest, *(x.read_text() for x in hardware)])
-    site = Site(board=f"sim-{config.name}", clock=CLOCK, memory_bytes=MEMORY_BYTES,
+    site = Site(board=f"sim-{config.name}", clock=CLOCK, memory_bytes=memory_bytes(config),
                 build=hashlib.sha256(text.encode()).hexdigest()[:16])
     here = Path(__file__)
     name, make = {
-        UART: ("board", lambda: Board(config, site, DIVISOR)), UDP: ("udp_board", lambda: UdpBoard(config, site)),
+        UART: ("board", lambda: Board(config, site, divisor(config))), UDP: ("udp_board", lambda: UdpBoard(config, site)),
     }[link]
     return build_object(folder / name / "libboard.so", "board", make, config, here.with_name(f"{name}.cpp"),
                         [*hardware, here, here.with_name("interface.h")])
@@ -73,6 +80,8 @@ class SimulatedBoard:
         Of its line, see `sim.board.line`.
     link : str
         `UART` or `UDP`, as it was built.
+    config : Config
+        Of the accelerator, as it was built.
 
     Attributes
     ----------
@@ -81,7 +90,7 @@ class SimulatedBoard:
     """
 
     def __init__(self, library: Path, seed: int = 1, stall: int = 0, latency: int = 20, noise: int = 0,
-                 link: str = UART) -> None:
+                 link: str = UART, config: Config = SMALL) -> None:
         handle, u32, u64, data = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
         self._library = ctypes.CDLL(str(library.resolve()))
         for name, result, arguments in (
@@ -92,9 +101,9 @@ class SimulatedBoard:
         ):
             function = getattr(self._library, f"board_{name}")
             function.restype, function.argtypes = result, arguments
-        self._handle = self._library.board_create(MEMORY_BYTES, seed, stall, latency)
+        self._handle = self._library.board_create(memory_bytes(config), seed, stall, latency)
         rng = random.Random(seed)
-        self._line: Line = Terminal(BAUD, noise, rng) if link == UART else Network(noise, rng)
+        self._line: Line = Terminal(CLOCK // divisor(config), noise, rng) if link == UART else Network(noise, rng)
         self._wake, self._bell = os.pipe()
         self.uri = self._line.uri
         self._thread = threading.Thread(target=self._serve, name=self.uri)

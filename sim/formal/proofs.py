@@ -22,6 +22,8 @@ from hw.bursts import Bursts
 from hw.decoder import Decoder
 from hw.gearbox import Narrow, Widen
 from hw.link.cobs import CobsDecoder, CobsEncoder
+from hw.link.datagrams import DatagramReceiver, DatagramSender
+from hw.link.lines import FrameQueue, Lines
 from hw.link.share import MemoryShare
 from hw.memory.block_ram import AxiBlockRam
 from hw.queue import Queue
@@ -51,6 +53,10 @@ PROOFS = {
     "stream-write-share": Proof(lambda: StreamContract(lambda: WriteShare(SMALL), low=("written",))),
     "stream-cobs-decoder": Proof(lambda: StreamContract(CobsDecoder)),
     "stream-cobs-encoder": Proof(lambda: StreamContract(CobsEncoder), depth=12),
+    "stream-datagram-receiver": Proof(lambda: StreamContract(lambda: DatagramReceiver(8)), depth=14),
+    "stream-datagram-sender": Proof(lambda: StreamContract(lambda: DatagramSender(patience=4)), depth=14),
+    "stream-frame-queue": Proof(lambda: StreamContract(lambda: FrameQueue(4)), depth=14),
+    "stream-lines": Proof(lambda: StreamContract(Lines)),
     "stream-memory-share": Proof(lambda: StreamContract(lambda: MemoryShare(8))),
     "stream-block-ram": Proof(lambda: StreamContract(lambda: AxiBlockRam(8, 16))),
     "fifo": Proof(lambda: QueueContract(lambda: SyncFIFOBuffered(width=2, depth=4), 4)),

@@ -1,6 +1,9 @@
-# Everything a user runs. PRESET, BOARD, CLIP, N, SEED, SEEDS, MODEL, RECIPE, DATA and LINK are the only settings.
+# Everything a user runs. PRESET, BOARD, IP, CLIP, N, SEED, SEEDS, MODEL, RECIPE, DATA and LINK are the only settings.
 PRESET ?= small
 BOARD ?= ulx3s-85f
+IP ?=
+# Boards with a network, for whose core more packages are needed
+NETWORKED := ecpix5-85f
 SEEDS ?= 1
 N ?= 64
 CLIP ?=
@@ -53,7 +56,8 @@ formal: $(READY) ## formal contracts of streams and queue
 sim-device: $(READY) ## the Verilated device, build/PRESET/libdevice.so
 	@$(PY) -m sim.device.build --preset $(PRESET)
 
-board: $(READY) ## a simulated board, until Ctrl-C; prints the device that opens it: a serial line, or with LINK=udp a network
+board: $(READY) ## a simulated board, until Ctrl-C; prints the device that opens it: a serial line, with LINK=udp a network, LINK=ethernet from the pins
+	$(if $(filter ethernet,$(LINK)),$(PY) -m pip install -q -e .[ethernet])
 	@$(PY) -m sim.board --preset $(PRESET) --link $(LINK)
 
 $(BUNDLE): $(MODEL) $(READY) $(wildcard sw/*.py golden/spec/*.py)
@@ -94,8 +98,9 @@ verilog: $(READY) ## build/PRESET/accelerator.v
 pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
 	$(PY) -m hw pnr --preset $(PRESET)
 
-bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker SEEDS=n; half an hour)
-	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS)
+bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker SEEDS=n IP=a.b.c.d; half an hour)
+	$(if $(filter $(NETWORKED),$(BOARD)),$(PY) -m pip install -q -e .[ethernet])
+	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS) $(if $(IP),--ip $(IP))
 
 netlist-sim: $(READY) ## a clip through the driver on the synthesised netlist, with the cell models that yosys ships, every layer (PRESET=, MODEL=)
 	$(PY) -m sim.netlist --preset $(PRESET) --model $(MODEL)

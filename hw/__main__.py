@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hw.flow.bitstream import make_bitstream
 from hw.flow.devices import DEVICES, HOMES
 from hw.flow.pnr import place_and_route
 from hw.flow.tools import ToolError
+from hw.link.ethernet import PORT
 from hw.top import Accelerator
 from hw.verilog import to_verilog
 
@@ -34,12 +37,13 @@ def main() -> None:
         command.add_argument("--preset", choices=PRESETS, default="small")
     bitstream = commands.add_parser("bitstream", help="a board's bitstream, build/BOARD, and bitstream.json beside it")
     bitstream.add_argument("board", choices=BOARDS)
+    bitstream.add_argument("--ip", help="IPv4 address of a board with a network (192.168.1.50)")
     bitstream.add_argument("--seeds", type=int, default=1, help="runs of the placer, of which the fastest is kept (1)")
     boards = commands.add_parser("boards", help="write docs/boards-table.md: what build/*/bitstream.json say")
     boards.add_argument("--out", type=Path, default=Path("docs/boards-table.md"))
     arguments = parser.parse_args()
     if arguments.command == "bitstream":
-        program(arguments.board, arguments.seeds)
+        program(arguments.board, arguments.seeds, arguments.ip)
         return
     if arguments.command == "boards":
         try:
@@ -64,9 +68,16 @@ def main() -> None:
     print(f"{folder / 'report.json'}")
 
 
-def program(board: str, seeds: int) -> None:
+def program(board: str, seeds: int, ip: str | None) -> None:
     """Make a board's bitstream, and say what came of it."""
     kind = BOARDS[board]
+    if ip is not None:
+        if not kind.ip:
+            sys.exit(f"error: {board} has no network")
+        try:
+            kind = replace(kind, ip=str(IPv4Address(ip)))
+        except ValueError as error:
+            sys.exit(f"error: --ip: {error}")
     folder = Path("build", kind.name)
     try:
         report = make_bitstream(kind, folder, range(1, seeds + 1))
@@ -77,6 +88,8 @@ def program(board: str, seeds: int) -> None:
           f"(seed {x['seed']}), {x['tables']:,} tables, {x['flops']:,} flip-flops, {x['block_rams']} block RAMs, "
           f"{x['memory_bytes']:,} bytes of {x['memory']}")
     print(f"python -m sw program {path} --board {board}")
+    if kind.ip:
+        print(f"in the network, or on its serial line at {kind.baud} baud: udp://{kind.ip}:{PORT}")
 
 
 def show(report: dict[str, Any]) -> None:

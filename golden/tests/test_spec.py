@@ -159,6 +159,7 @@ LAW = {
            "safetensors", "typer", "rich", "matplotlib", "serial", "cobs"},
 }
 EXTRA = {"sw/device/golden.py": {"golden.integer"},
+         "hw/flow/ethernet_core.py": {"liteeth", "litex", "migen"},
          **{f"hw/boards/{x}.py": {"amaranth_boards"} for x in ("catalog", "tang_nano_20k")}}
 
 

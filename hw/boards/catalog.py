@@ -51,6 +51,8 @@ class BoardKind:
         Degrees by which the SDRAM's clock is later than the machine's (docs/boards.md); 180 without a PLL.
     off : tuple of (str, str)
         Outputs that are held low: whom they switch off shall not disturb.
+    ip : str
+        IPv4 address in its network, for UDP beside the serial line; empty where it has no network.
     """
 
     name: str
@@ -68,6 +70,7 @@ class BoardKind:
     sdram_phase: float = 0.0
     spram_bytes: int = 0
     off: tuple[tuple[str, str], ...] = ()
+    ip: str = ""
     output: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ _ALL = (
     BoardKind(
         name="ecpix5-85f", platform=ECPIX585Platform, chip=DEVICES["lfe5um5g-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,
         input_hz=100_000_000, vco_hz=600_000_000, clock=60_000_000, baud=3_000_000, lamp=("rgb_led", "g"),
+        ip="192.168.1.50",
     ),
     BoardKind(  # 95 % of the chip, and a link that takes 82 cycles from a byte to the next: 120 at this rate
         name="icebreaker", platform=ICEBreakerPlatform, chip=DEVICES["ice40up5k"], pack=("yowasp-icepack",), suffix=".bin",

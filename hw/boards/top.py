@@ -11,7 +11,9 @@ from amaranth.lib.wiring import connect
 
 from hw.boards.catalog import BoardKind
 from hw.boards.pll import EcpPll
-from hw.link.board import Board
+from hw.flow.ethernet_core import ethernet_core
+from hw.link.board import Board, EthernetBoard
+from hw.link.ethernet import CORE, PHY_HZ, PORT
 from hw.link.link import Site
 from hw.memory.block_ram import AxiBlockRam
 from hw.memory.sdram import AxiSdram
@@ -21,7 +23,7 @@ RESET_CYCLES = 255  #: without a PLL; 21 microseconds at 12 MHz
 
 
 class BoardTop(Elaboratable):
-    """`hw.link.board.Board`, which the simulated board runs too, behind the pins of a real one.
+    """`hw.link.board.Board`, or `EthernetBoard`, which the simulated board runs too, behind the pins of a real one.
 
     Reset holds from power-up until the PLL is locked; without one for some cycles, since block RAM of an iCE40 reads 0 until some
     microseconds after configuration.
@@ -37,8 +39,10 @@ class BoardTop(Elaboratable):
         self.kind, self.build = kind, build
 
     def elaborate(self, platform: Any) -> Module:
-        m = Module()
         kind = self.kind
+        if kind.ip:
+            platform.add_file(f"{CORE}.v", ethernet_core(CORE, kind.chip.device, kind.clock, kind.ip, PORT))
+        m = Module()
 
         def pin(name: str, *path: str) -> Any:
             """A resource's port."""
@@ -62,13 +66,29 @@ class BoardTop(Elaboratable):
                 m.d.power += waited.eq(waited + 1)
 
         site = Site(board=kind.name, clock=kind.clock, memory_bytes=kind.memory_bytes, build=self.build)
-        m.submodules.board = board = Board(kind.config, site, kind.clock // kind.baud)
+        m.submodules.board = board = (EthernetBoard if kind.ip else Board)(kind.config, site, kind.clock // kind.baud)
         uart = platform.request("uart", 0, dir="-")
         m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", uart.rx), io.Buffer("o", uart.tx)
         m.submodules.lamp = lamp = io.Buffer("o", pin(*kind.lamp))
         m.d.comb += [board.rx.eq(rx.i), tx.o.eq(board.tx), lamp.o.eq(board.active)]
         for number, (name, part) in enumerate(kind.off):
             m.submodules[f"off{number}"] = io.Buffer("o", pin(name, part))
+
+        if isinstance(board, EthernetBoard):
+            pads, line = platform.request("eth_rgmii", 0, dir="-"), board.rgmii
+            for name, port, signal in (
+                ("rx_clk", pads.rx_clk, line.rx_clk), ("rx_ctl", pads.rx_ctrl, line.rx_ctl),
+                ("rx_data", pads.rx_data, line.rx_data),
+            ):
+                m.submodules[f"line_{name}"] = buffer = io.Buffer("i", port)
+                m.d.comb += signal.eq(buffer.i)
+            for name, port, signal in (
+                ("tx_clk", pads.tx_clk, line.tx_clk), ("tx_ctl", pads.tx_ctrl, line.tx_ctl),
+                ("tx_data", pads.tx_data, line.tx_data), ("phy_reset", pads.rst, board.phy_reset),
+            ):
+                m.submodules[f"line_{name}"] = buffer = io.Buffer("o", port)
+                m.d.comb += buffer.o.eq(signal)
+            platform.add_clock_constraint(pads.rx_clk.io, PHY_HZ)
 
         if kind.spram_bytes:
             m.submodules.memory = spram = AxiSpram(kind.spram_bytes)

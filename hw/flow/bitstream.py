@@ -13,6 +13,7 @@ from amaranth.hdl import Elaboratable
 
 from hw.boards.catalog import BoardKind
 from hw.boards.top import BoardTop
+from hw.flow import ethernet_core
 from hw.flow.pnr import area, check_places, steps
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 
@@ -57,18 +58,24 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     """
     folder.mkdir(parents=True, exist_ok=True)
     chip, tool = kind.chip, kind.chip.place[0]
-    tools = {name: version(name) for name in ("amaranth", "amaranth-boards", "pyosys", tool)}
-    text, constraints = design(kind, make, "0" * BUILD_DIGITS)
-    passes = synthesis_passes(text, chip.synthesis, TOP)
+    try:
+        text, constraints, cores = design(kind, make, "0" * BUILD_DIGITS)
+    except ethernet_core.CoreError as error:
+        raise ToolError(str(error)) from None
+    tools = {name: version(name) for name in (
+        "amaranth", "amaranth-boards", "pyosys", tool, *(ethernet_core.PACKAGES if cores else ()))}
+    passes = synthesis_passes(text, chip.synthesis, TOP, cores=cores)
     place = [*chip.place[1:], *(x.format(constraints[0]) for x in chip.constrain), "--json", "netlist.json"]
     if constraints[0].endswith(".cst"):  # which says nothing of clocks
         place += ["--freq", f"{kind.clock / 1e6:g}"]
-    build = digest(tools, text, *constraints, *passes, *place, *kind.pack, *kind.output)[:BUILD_DIGITS]
+    build = digest(tools, text, *cores.values(), *constraints, *passes, *place, *kind.pack, *kind.output)[:BUILD_DIGITS]
 
     synthesis = cached(folder / "synthesis.json", build)
     if synthesis is None or not (folder / "netlist.json").exists():
         (folder / "design.il").write_text(design(kind, make, build)[0])
         (folder / constraints[0]).write_text(constraints[1])
+        for core, verilog in cores.items():
+            (folder / f"{core}.v").write_text(verilog)
         yosys(passes, folder)
         synthesis = {"digest": build, **area(json.loads((folder / "netlist.json").read_text()), chip, TOP, TOP)}
         (folder / "synthesis.json").write_text(json.dumps(synthesis, indent=1))
@@ -104,12 +111,18 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     return report
 
 
-def design(kind: BoardKind, make: Callable[[BoardKind, str], Elaboratable], build: str) -> tuple[str, tuple[str, str]]:
-    """RTLIL of a board's chip, and name and text of its constraints: the same for the same sources."""
-    plan = kind.platform().prepare(make(kind, build), TOP, emit_src=False)
+def design(kind: BoardKind, make: Callable[[BoardKind, str], Elaboratable], build: str,
+           ) -> tuple[str, tuple[str, str], dict[str, str]]:
+    """RTLIL of a board's chip, name and text of its constraints, and the Verilog of modules that it names only.
+
+    The same for the same sources.
+    """
+    platform = kind.platform()
+    plan = platform.prepare(make(kind, build), TOP, emit_src=False)
     files = {name: x if isinstance(x, str) else x.decode() for name, x in plan.files.items()}
     name = next(x for x in files if x.endswith(CONSTRAINTS))
-    return mend_names(files[f"{TOP}.il"]), (name, files[name])
+    cores = {x.removesuffix(".v"): files[x] for x in platform.extra_files}
+    return mend_names(files[f"{TOP}.il"]), (name, files[name]), cores
 
 
 def _route(kind: BoardKind, folder: Path, build: str, place: list[str], seed: int) -> dict[str, Any]:
@@ -127,10 +140,11 @@ def _route(kind: BoardKind, folder: Path, build: str, place: list[str], seed: in
         clocks = {clock: {"mhz": round(x["achieved"], 2), "needed": round(x["constraint"], 2)}
                   for clock, x in report["fmax"].items()}
         slowest = min(clocks, key=lambda clock: clocks[clock]["mhz"] / clocks[clock]["needed"])
+        own = min(clocks, key=lambda clock: abs(clocks[clock]["needed"] - kind.clock / 1e6))  # the machine's
         path = next(x for x in report["critical_paths"] if slowest in x["from"] and x["from"] == x["to"])
         found = {
             "digest": key, "seconds": round(seconds), "file": output, "clocks": clocks,
-            "reached": clocks[slowest]["mhz"] / clocks[slowest]["needed"], "fmax_mhz": clocks[slowest]["mhz"],
+            "reached": clocks[slowest]["mhz"] / clocks[slowest]["needed"], "fmax_mhz": clocks[own]["mhz"],
             "utilisation": {x: n for x, n in report["utilization"].items() if n["used"]}, "critical_path": steps(path["path"]),
         }
         (folder / f"{name}.json").write_text(json.dumps(found, indent=1))

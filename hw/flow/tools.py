@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ ECP5_FLOPS = " ".join(f"-cell $_{x}_ {y}" for x, y in (
 GOWIN_SUMS = "techmap -map +/techmap.v t:$alu r:Y_WIDTH<=12 %i"
 
 
-def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0) -> list[str]:
+def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0, cores: Iterable[str] = ()) -> list[str]:
     """Passes of yosys that make ``netlist.json`` of ``design.il``, which holds ``text``.
 
     Before the design is flattened every cell is marked with its module's path, which its name does not keep.
     Registers that are copies on purpose stay apart. No block reads an address in the cycle in which it is written, so that
     memories need not keep the old data for it. On an ECP5, groups of less than ``resets`` flip-flops have no reset input.
+    ``cores`` are modules that the design names only, each in a Verilog file of its name; nothing is assumed of their memories.
     """
     modules = [line.split("\\")[1] for line in text.splitlines() if line.startswith("module \\")]
     whole = f"{synthesis} -top {top}"
@@ -53,8 +54,23 @@ def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0) -> li
     elif synthesis.startswith("synth_gowin"):
         steps = [f"{whole} -run begin:map_gates", GOWIN_SUMS, f"{whole} -run map_gates:"]
     marks = [f'setattr -set src "{name}" {name}/c:*' for name in modules]
+    added = []
+    for core in cores:
+        path, name = next((path, cell) for path, kind, cell in _cells(text) if kind == core)
+        added += [f"read_verilog {core}.v", f"proc {core}", f'setattr -set src "{path}.{name}" {core}/c:*']
     return ["read_rtlil design.il", "proc", *marks, "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
-            f"setattr -set keep 1 {NEAR}", *steps, "write_json netlist.json"]
+            f"setattr -set keep 1 {NEAR}", *added, *steps, "write_json netlist.json"]
+
+
+def _cells(text: str) -> Iterator[tuple[str, str, str]]:
+    """Of each cell in RTLIL that is a module's: the module that it is in, its own, its name."""
+    inside = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["module"]:
+            inside = words[1].removeprefix("\\")
+        elif words[:1] == ["cell"] and words[1].startswith("\\"):
+            yield inside, words[1].removeprefix("\\"), words[2].removeprefix("\\")
 
 
 def digest(*parts: object) -> str:

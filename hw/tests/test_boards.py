@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -24,7 +26,7 @@ from hw.boards.catalog import BOARDS, BoardKind
 from hw.boards.page import table
 from hw.boards.pll import EcpPll, phase_steps
 from hw.boards.top import BoardTop
-from hw.flow import bitstream, pnr
+from hw.flow import bitstream, ethernet_core, pnr
 from hw.flow.bitstream import ClockError, design, make_bitstream
 from hw.flow.tools import ToolError
 from hw.link.board import Board
@@ -36,7 +38,8 @@ from hw.memory.sdram import SDRAM_32MB, AxiSdram
 from hw.tests.bench import simulate
 from sw.boards import BOARDS as PROGRAMMED
 
-ULX3S = BOARDS["ulx3s-85f"]
+ULX3S, ECPIX5 = BOARDS["ulx3s-85f"], BOARDS["ecpix5-85f"]
+NO_LITEETH = pytest.mark.skipif(find_spec("liteeth") is None, reason="no LiteEth: pip install -e '.[ethernet]'")
 ROOT = Path(__file__).parents[2]
 
 
@@ -69,6 +72,22 @@ class Slow(Blink):
         m.d.sync += [a.eq(a + 1), b.eq(b + a), product.eq(product ^ (a * b))]
         m.submodules.second = second = io.Buffer("o", platform.request("led", 1, dir="-"))
         m.d.comb += second.o.eq(product.xor())
+        return m
+
+
+class Foreign(Blink):
+    """The same with a lamp behind a module in Verilog."""
+
+    verilog = "module tiny(input clk, output reg [7:0] count); always @(posedge clk) count <= count + 1; endmodule\n"
+
+    def elaborate(self, platform: Any) -> Module:
+        m = super().elaborate(platform)
+        count = Signal(8)
+        platform.add_file("tiny.v", self.verilog)
+        m.submodules.inner = inner = Module()
+        inner.submodules.counter = Instance("tiny", i_clk=ClockSignal(), o_count=count)
+        m.submodules.second = second = io.Buffer("o", platform.request("led", 1, dir="-"))
+        m.d.comb += second.o.eq(count[-1])
         return m
 
 
@@ -133,7 +152,38 @@ def test_a_tool_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatc
         make_bitstream(ULX3S, folder, [1], Blink)
 
 
-@pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.slow if BOARDS[x] is not ULX3S else ()) for x in BOARDS])
+def test_a_module_in_verilog(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is synthesised with the rest and counted where it is named, and what it holds makes another build."""
+    monkeypatch.setattr(bitstream, "_route", lambda *_: {
+        "file": "none", "clocks": {}, "reached": 2, "fmax_mhz": 90.0, "utilisation": {}, "critical_path": []})
+    monkeypatch.setattr(bitstream, "run", lambda tool, command, folder, log: (folder / command[-1]).write_text(""))
+    report = make_bitstream(ULX3S, folder, [1], Foreign)
+    assert report["blocks"]["inner.counter"]["flops"] == 8
+    assert not {"liteeth", "litex", "migen"} - report["tools"].keys()
+    monkeypatch.setattr(Foreign, "verilog", Foreign.verilog.replace("count + 1", "count + 3"))
+    assert make_bitstream(ULX3S, folder, [1], Foreign)["build"] != report["build"]
+
+
+def test_without_liteeth(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ethernet_core, "find_spec", lambda name: None)
+    with pytest.raises(ToolError, match=r"not installed.*pip install -e '\.\[ethernet\]'"):
+        make_bitstream(replace(ECPIX5, config=MICRO), folder, [1])
+
+
+@NO_LITEETH
+def test_the_core_for_the_network() -> None:
+    """The same text each time, without a date; another address makes another one."""
+    first, again, other = (
+        ethernet_core.ethernet_core("core", ECPIX5.chip.device, ECPIX5.clock, ip, 50_000)
+        for ip in ("10.0.0.7", "10.0.0.7", "10.0.0.8"))
+    assert first == again != other and first.count("endmodule") == 1 and not re.search(r"//|/\*|20\d\d-\d\d", first)
+    assert str(0x0A000007) in first and str(ethernet_core.mac_address("10.0.0.7")) in first
+    assert first.count("IDDRX1F") >= 5 and first.count("ODDRX1F") >= 6
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(x, marks=[*([pytest.mark.slow] if BOARDS[x] is not ULX3S else []), *([NO_LITEETH] if BOARDS[x].ip else [])])
+    for x in BOARDS])
 def test_same_inputs_same_design(name: str) -> None:
     """Also in another process, with other hashes of Python's."""
     script = f"""
@@ -144,13 +194,15 @@ from hw.boards.catalog import BOARDS
 from hw.boards.top import BoardTop
 from hw.flow.bitstream import design
 small = PICO if BOARDS["{name}"].spram_bytes else MICRO
-print(hashlib.sha256(design(replace(BOARDS["{name}"], config=small), BoardTop, "0" * 16)[0].encode()).hexdigest())
+print(hashlib.sha256(repr(design(replace(BOARDS["{name}"], config=small), BoardTop, "0" * 16)).encode()).hexdigest())
 """
     other = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True,
                            env={**os.environ, "PYTHONHASHSEED": "1"}).stdout.strip()
     kind = BOARDS[name]
-    text, (file, pins) = design(replace(kind, config=PICO if kind.spram_bytes else MICRO), BoardTop, "0" * 16)
-    assert hashlib.sha256(text.encode()).hexdigest() == other
+    found = design(replace(kind, config=PICO if kind.spram_bytes else MICRO), BoardTop, "0" * 16)
+    assert hashlib.sha256(repr(found).encode()).hexdigest() == other
+    text, (file, pins), cores = found
+    assert bool(cores) == bool(kind.ip) == ("FREQUENCY PORT \"eth_rgmii_0__rx_clk__io\" 125000000" in pins)
     suffix = {"LFE5": ".lpf", "iCE4": ".pcf", "GW2A": ".cst"}[kind.chip.device[:4]]
     assert file == f"top{suffix}" and "uart_0__rx__io" in pins
     assert ("EHXPLLL" in text) == bool(kind.vco_hz) and ("SB_SPRAM256KA" in text) == bool(kind.spram_bytes)

@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 
 from golden.spec.config import PRESETS, preset
-from sim.board.board import UART, UDP, SimulatedBoard, build
+from sim.board.board import ETHERNET, UART, UDP, SimulatedBoard, build
 
 
 def main() -> None:
     """Read the command line, build, run."""
-    parser = argparse.ArgumentParser(prog="python -m sim.board", description="a Verilated board: a serial line, or UDP")
+    parser = argparse.ArgumentParser(prog="python -m sim.board", description="a Verilated board: a serial line, UDP, or Ethernet")
     parser.add_argument("--preset", choices=PRESETS, default="small")
-    parser.add_argument("--link", choices=(UART, UDP), default=UART, help="a serial line, or UDP on this computer")
+    parser.add_argument("--link", choices=(UART, UDP, ETHERNET), default=UART,
+                        help="a serial line; UDP on this computer; the same in frames at the pins of LiteEth's core")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder to build in")
     parser.add_argument("--seed", type=int, default=1, help="of stalls and noise")
     parser.add_argument("--stall", type=int, default=0, help="per mille of cycles in which a handshake of the memory waits")

@@ -1,4 +1,4 @@
-"""The simulated board: the RTL from its serial pins, or the streams of a UDP core, to its memory port."""
+"""The simulated board: the RTL from its serial pins, the streams of a UDP core, or the pins of LiteEth's, to its memory port."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from types import TracebackType
 from typing import Self
 
 from golden.spec.config import SMALL, Config
-from hw.link.board import Board, UdpBoard
+from hw.boards.catalog import BOARDS
+from hw.flow.ethernet_core import ethernet_core
+from hw.link.board import Board, EthernetBoard, UdpBoard
+from hw.link.ethernet import CORE, PORT
 from hw.link.link import Site
-from sim.board.line import CHUNK, Line, Network, Terminal
+from sim.board.line import BOARD_IP, CHUNK, Cable, Line, Network, Terminal
 from sim.device.build import ROOT, build_object
 
 CLOCK = 100_000  #: cycles per second that the board says it has: fewer than are simulated, so that no host loses patience
 SLICE = 2_000  #: cycles simulated between two looks at the line
 LINGER = 100_000  #: cycles for which an idle board runs on; then its time stands still until a byte comes
-UART, UDP = "uart", "udp"  #: what leads to a board
+UART, UDP, ETHERNET = "uart", "udp", "ethernet"  #: what leads to a board
 
 
 def memory_bytes(config: Config) -> int:
@@ -44,23 +47,28 @@ def build(config: Config, folder: Path, link: str = UART) -> Path:
     folder : Path
         To build in.
     link : str
-        `UART`, or `UDP`.
+        `UART`; `UDP`, the streams of a UDP core; or `ETHERNET`, the pins of LiteEth's core, the same Verilog as on ECPIX-5.
 
     Raises
     ------
     RuntimeError
-        If Verilator or the C++ compiler fails; the message is the end of its output.
+        If Verilator or the C++ compiler fails; the message is the end of its output. If LiteEth is needed and not installed.
     """
     hardware = sorted([*ROOT.glob("hw/*.py"), *ROOT.glob("hw/link/*.py")])
     text = "\n".join([config.digest, *(x.read_text() for x in hardware)])
     site = Site(board=f"sim-{config.name}", clock=CLOCK, memory_bytes=memory_bytes(config),
                 build=hashlib.sha256(text.encode()).hexdigest()[:16])
     here = Path(__file__)
-    name, make = {
-        UART: ("board", lambda: Board(config, site, divisor(config))), UDP: ("udp_board", lambda: UdpBoard(config, site)),
-    }[link]
-    return build_object(folder / name / "libboard.so", "board", make, config, here.with_name(f"{name}.cpp"),
-                        [*hardware, here, here.with_name("interface.h")])
+    name, kind = {UART: ("board", Board), UDP: ("udp_board", UdpBoard), ETHERNET: ("ethernet_board", EthernetBoard)}[link]
+    cells = []
+    if link == ETHERNET:
+        ecpix = BOARDS["ecpix5-85f"]
+        core = folder / name / f"{CORE}.v"
+        core.parent.mkdir(parents=True, exist_ok=True)
+        core.write_text(ethernet_core(CORE, ecpix.chip.device, ecpix.clock, BOARD_IP, PORT))
+        cells = [core, here.with_name("rgmii.v")]
+    return build_object(folder / name / "libboard.so", "board", lambda: kind(config, site, divisor(config)), config,
+                        here.with_name(f"{name}.cpp"), [*hardware, here, here.with_name("interface.h")], cells)
 
 
 class SimulatedBoard:
@@ -79,7 +87,7 @@ class SimulatedBoard:
     noise : int
         Of its line, see `sim.board.line`.
     link : str
-        `UART` or `UDP`, as it was built.
+        `UART`, `UDP` or `ETHERNET`, as it was built.
     config : Config
         Of the accelerator, as it was built.
 
@@ -103,7 +111,8 @@ class SimulatedBoard:
             function.restype, function.argtypes = result, arguments
         self._handle = self._library.board_create(memory_bytes(config), seed, stall, latency)
         rng = random.Random(seed)
-        self._line: Line = Terminal(CLOCK // divisor(config), noise, rng) if link == UART else Network(noise, rng)
+        serial = CLOCK // divisor(config)
+        self._line: Line = Terminal(serial, noise, rng) if link == UART else {UDP: Network, ETHERNET: Cable}[link](noise, rng)
         self._wake, self._bell = os.pipe()
         self.uri = self._line.uri
         self._thread = threading.Thread(target=self._serve, name=self.uri)
@@ -116,8 +125,8 @@ class SimulatedBoard:
 
     @property
     def violation(self) -> str:
-        """The first rule of AXI4 that the board broke, or nothing."""
-        return self._library.board_violation(self._handle).decode()
+        """The first rule of AXI4, or of its line, that the board broke, or nothing."""
+        return self._library.board_violation(self._handle).decode() or self._line.violation
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Bytes of the board's memory, past its link; only while nothing writes them."""
@@ -157,4 +166,7 @@ class SimulatedBoard:
             idle = self._library.board_run(self._handle, SLICE)
             rest = rest - SLICE if idle and not ready else LINGER
             count = self._library.board_receive(self._handle, buffer, CHUNK)
-            self._line.write(buffer.raw[:count])
+            said = self._line.write(buffer.raw[:count])
+            self._library.board_send(self._handle, said, len(said))
+            if said:
+                rest = LINGER

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from amaranth.lib import wiring
@@ -58,8 +58,10 @@ def build(config: Config, folder: Path) -> Path:
 
 
 def build_object(library: Path, name: str, make: Callable[[], wiring.Component], config: Config, source: Path,
-                 hardware: Iterable[Path]) -> Path:
+                 hardware: Iterable[Path], cells: Sequence[Path] = ()) -> Path:
     """Build shared object ``library`` of C++ ``source`` around the component that ``make`` makes of files ``hardware``.
+
+    ``cells`` are further Verilog, of modules that the component names only.
 
     Raises
     ------
@@ -69,19 +71,19 @@ def build_object(library: Path, name: str, make: Callable[[], wiring.Component],
     library.parent.mkdir(parents=True, exist_ok=True)
     with library.with_suffix(".lock").open("w") as lock:  # tests on several cores build it once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _build(library, name, make, config, source, hardware)
+        return _build(library, name, make, config, source, hardware, cells)
 
 
 def _build(library: Path, name: str, make: Callable[[], wiring.Component], config: Config, source: Path,
-           hardware: Iterable[Path]) -> Path:
+           hardware: Iterable[Path], cells: Sequence[Path]) -> Path:
     stamp, verilog = library.with_suffix(".key"), library.with_name(f"{name}.v")
-    files = (*hardware, *sorted(ROOT.glob("golden/spec/*.py")))
+    files = (*hardware, *cells, *sorted(ROOT.glob("golden/spec/*.py")))
     key = build_key(source, config.digest, *(x.read_text() for x in files))
     if library.exists() and stamp.exists() and stamp.read_text() == key:
         return library
     stamp.unlink(missing_ok=True)
     verilog.write_text(to_verilog(make(), name))
-    verilate(library, name, [str(verilog)], config, source)
+    verilate(library, name, [str(x) for x in (*cells, verilog)], config, source)
     stamp.write_text(key)
     return library
 

@@ -9,6 +9,7 @@ import pytest
 
 from golden.integer.random_model import random_model
 from golden.spec.config import SMALL
+from golden.spec.link import Kind, Status
 from golden.spec.model import Encoding
 from golden.tests.test_data_video import noise
 from sim.board.board import UDP, SimulatedBoard, build
@@ -18,6 +19,7 @@ from sw.device.base import DeviceLostError
 from sw.device.golden import GoldenDevice
 from sw.device.open import open_device
 from sw.driver import Driver
+from sw.link.codec import Decoder, encode
 from sw.link.device import LinkDevice
 from sw.model_file import ModelFile
 from sw.sources import arrays
@@ -75,6 +77,22 @@ def test_memory_and_rubbish(library):
         with open_device(board.uri) as device:
             assert device.read_memory(64, len(data)) == data
         assert board.read_memory(64, len(data)) == data
+
+
+def test_two_hosts(library):
+    """At the same time: each gets the answers to what it asked, and no others."""
+    with SimulatedBoard(library, seed(), stall=100, link=UDP) as board:
+        host, port = board.uri.removeprefix("udp://").split(":")
+        hosts = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for number in range(0, 40, 2):
+            for i, sender in enumerate(hosts):
+                sender.settimeout(10)
+                sender.sendto(encode(Kind.IDENTIFY, number + i, b""), (host, int(port)))
+            for i, sender in enumerate(hosts):
+                (answer,) = Decoder().feed(sender.recv(1 << 16))
+                assert (answer.kind, answer.sequence, answer.status) == (Kind.IDENTIFY, number + i, Status.OK)
+        for sender in hosts:
+            sender.close()
 
 
 def test_a_board_that_is_gone(library):

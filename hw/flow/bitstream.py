@@ -63,7 +63,7 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     except ethernet_core.CoreError as error:
         raise ToolError(str(error)) from None
     tools = {name: version(name) for name in (
-        "amaranth", "amaranth-boards", "pyosys", tool, *(ethernet_core.PACKAGES if cores else ()))}
+        "amaranth", "amaranth-boards", "pyosys", tool, *(ethernet_core.PACKAGES if kind.ip else ()))}
     passes = synthesis_passes(text, chip.synthesis, TOP, cores=cores)
     place = [*chip.place[1:], *(x.format(constraints[0]) for x in chip.constrain), "--json", "netlist.json"]
     if constraints[0].endswith(".cst"):  # which says nothing of clocks
@@ -93,7 +93,7 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     report = {
         "board": kind.name, "device": chip.device, "preset": kind.config.name, "config": kind.config.digest, "build": build,
         "clock_mhz": kind.clock / 1e6, "fmax_mhz": route["fmax_mhz"], "met": met, "clocks": route["clocks"],
-        "seed": best, "seeds": {seed: x["fmax_mhz"] for seed, x in routes.items()}, "baud": kind.baud,
+        "seed": best, "seeds": {seed: x["fmax_mhz"] for seed, x in routes.items()}, "baud": kind.baud, "ip": kind.ip,
         "memory": kind.memory, "memory_bytes": kind.memory_bytes,
         "tables": synthesis["luts"], "flops": sum(n for x, n in synthesis["cells"].items() if "FF" in x or "DFF" in x),
         "block_rams": synthesis["memories"], "utilisation": route["utilisation"], "critical_path": route["critical_path"],

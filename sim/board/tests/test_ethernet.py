@@ -119,9 +119,11 @@ class Wire:
 
 def answered(frame: bytes) -> tuple[bytes, bytes, int, int, Status]:
     """MAC and IP address, and port, that an answer goes to; its number, and its status."""
-    source, source_port, target, port, data = frames.read_udp(frame)
-    assert (source, source_port, frame[6:12]) == (BOARD.ip, PORT, BOARD.mac)
+    found = frames.read_udp(frame)
+    assert found and (found[:2], frame[6:12]) == ((BOARD.ip, PORT), BOARD.mac)
+    _, _, target, port, data = found
     (answer,) = Decoder().feed(data)
+    assert answer
     return frame[:6], target, port, answer.sequence, answer.status
 
 

@@ -90,7 +90,7 @@ def test_two_hosts(library):
                 sender.sendto(encode(Kind.IDENTIFY, number + i, b""), (host, int(port)))
             for i, sender in enumerate(hosts):
                 (answer,) = Decoder().feed(sender.recv(1 << 16))
-                assert (answer.kind, answer.sequence, answer.status) == (Kind.IDENTIFY, number + i, Status.OK)
+                assert answer and (answer.kind, answer.sequence, answer.status) == (Kind.IDENTIFY, number + i, Status.OK)
         for sender in hosts:
             sender.close()
 

@@ -147,12 +147,14 @@ class TimedDevice(GoldenDevice):
         return max(0, *(end + self._noting - begin for end in ends if end <= begin)) + beside * self._noting
 
     def _lost(self, unit: str, together: int) -> int:
-        """Cycles that a unit waits for LINEAR's reads or writes in so many with both: as many as if these came at any time."""
+        """Cycles that a unit waits for LINEAR's reads or writes in so many with both: as many as if these came at any time, and not
+        more than these.
+        """
         port = "reads"
         if unit == "mover":
             port = ("u_" if self._move.get("space") else "") + ("writes" if self._move.get("opcode") == Opcode.LOAD else "reads")
         taken = self._taken[port]
-        return round(max(together, 0) * self._each[unit] * taken / max(1 - taken, 0.1))
+        return round(max(together, 0) * min(self._each[unit] * taken / max(1 - taken, 0.1), 1))
 
     def _delay(self, unit: str, lost: int) -> None:
         """What a unit runs already takes so many cycles more."""

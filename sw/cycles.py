@@ -147,8 +147,8 @@ class TimedDevice(GoldenDevice):
         return max(0, *(end + self._noting - begin for end in ends if end <= begin)) + beside * self._noting
 
     def _lost(self, unit: str, together: int) -> int:
-        """Cycles that a unit waits for LINEAR's reads or writes in so many with both: as many as if these came at any time, and not
-        more than these.
+        """Cycles that a unit waits for LINEAR's reads or writes in so many with both: as many as if these came at any time, and
+        no more than these.
         """
         port = "reads"
         if unit == "mover":

@@ -148,7 +148,7 @@ def test_the_fastest_seed_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_tool_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bitstream, "synthesis_passes", lambda *_: ["no_such_pass"])
+    monkeypatch.setattr(bitstream, "synthesis_passes", lambda *_, **__: ["no_such_pass"])
     with pytest.raises(ToolError, match=r"yosys failed"):
         make_bitstream(ULX3S, folder, [1], Blink)
 

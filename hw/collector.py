@@ -174,10 +174,10 @@ class Collector(wiring.Component):
             m.d.sync += [step.eq(Mux(at_last, 0, step + 1)), at_last.eq(Mux(at_last, only_step, step + 1 == last))]
         with m.If(self.start):
             m.d.sync += [busy.eq(1), at_last.eq(d.steps == 1)]
-        self._walk(m, busy, _Taken(*(_later(m, x, name, c.lean) for name, x in {
-            "taken": take & end, "result": self.taken, "made": made & at_last, "first": (step == 0) & (core == 0),
-            "last": at_last & last_core, "idle": at_last & idle.bit_select(core, 1), "core": core, "beat": beat,
-            "second": second}.items())))
+        now = _Taken(
+            taken=take & end, result=self.taken, made=made & at_last, first=(step == 0) & (core == 0), last=at_last & last_core,
+            idle=at_last & idle.bit_select(core, 1), core=core, beat=beat, second=second)
+        self._walk(m, busy, _Taken(*(_later(m, x, name, c.lean) for name, x in now._asdict().items())))
         if self.pause:
             left = Signal(range(self.pause))
             m.d.comb += hold.eq(left != 0)

@@ -116,13 +116,13 @@ class TimedDevice(GoldenDevice):
         if opcode == Opcode.LINEAR:
             self._taken = port_shares(c, d, walk, self._cycles)
             for other in ("hamming", "mover"):
-                self._delay(other, self._lost(other, min(self._ends[other] - begin, self._cycles)))
+                self._delay(other, self._lost(other, self._ends[other] - begin, self._cycles))
         else:
             if unit == "mover":
                 self._move = d
             words = hamming_loads(c, d) if opcode == Opcode.HAMMING else d["count"]
             self._each[unit] = words / self._cycles
-            self._cycles += self._lost(unit, min(self._ends["linear"] - begin, self._cycles))
+            self._cycles += self._lost(unit, self._cycles, self._ends["linear"] - begin)
         if opcode == Opcode.STORE:
             self._cycles += self._noted(begin)
         self._wait, self._loader, self._ends[unit] = begin - self._since, begin, begin + self._cycles
@@ -146,15 +146,26 @@ class TimedDevice(GoldenDevice):
         beside = sum(begin < end < begin + self._cycles for end in ends)
         return max(0, *(end + self._noting - begin for end in ends if end <= begin)) + beside * self._noting
 
-    def _lost(self, unit: str, together: int) -> int:
-        """Cycles that a unit waits for LINEAR's reads or writes in so many with both: as many as if these came at any time, and
-        no more than these.
+    def _lost(self, unit: str, left: int, beside: int) -> int:
+        """Cycles that a unit, which by itself runs ``left`` more, waits for ports of the scratchpad that LINEAR uses.
+
+        LINEAR uses them as if at any time; those of residual values for as many cycles on end as a step has beats. ``beside``
+        is how long it runs.
         """
-        port = "reads"
+        c, port, on_end = self.config, "reads", 1
         if unit == "mover":
-            port = ("u_" if self._move.get("space") else "") + ("writes" if self._move.get("opcode") == Opcode.LOAD else "reads")
-        taken = self._taken[port]
-        return round(max(together, 0) * min(self._each[unit] * taken / max(1 - taken, 0.1), 1))
+            loads = self._move.get("opcode") == Opcode.LOAD
+            if self._move.get("space"):
+                port, on_end = "u_writes" if loads else "u_reads", c.cores * c.beats
+            elif loads:
+                port = "writes"
+        if not self._each[unit] or min(left, beside) <= 0:
+            return 0
+        found = min(round(1 / self._each[unit]), on_end)  # cycles in which a word may find a use begun, or one begins
+        wait = sum(on_end - i for i in range(found)) / on_end
+        taken = min(self._taken[port], 0.99)
+        rate = self._each[unit] * wait * taken / (1 - taken)
+        return round(min(left * rate, beside * rate / (1 + rate)))
 
     def _delay(self, unit: str, lost: int) -> None:
         """What a unit runs already takes so many cycles more."""
@@ -343,10 +354,12 @@ def _recovery(config: Config, d: Mapping[str, int]) -> int:
 
 
 def port_shares(config: Config, d: Mapping[str, int], walk: Walk, taken: int) -> dict[str, float]:
-    """Of the cycles ``taken`` by LINEAR those in which it uses a port of the scratchpad; of spikes written that of one bank."""
+    """Of the cycles ``taken`` by LINEAR those in which it uses a port of the scratchpad; of spikes written that of one bank, and
+    of these as many as meet a LOAD there, for both go from bank to bank.
+    """
     beats = d["out_h"] * d["out_w"] * d["groups"] * d["steps"] * config.cores * config.beats
     uses = {
-        "reads": walk.bits.shape[0] * walk.bits.shape[1], "writes": beats * d["out_planes"] * d["fire"] / config.cores,
+        "reads": walk.bits.shape[0] * walk.bits.shape[1], "writes": beats * d["out_planes"] * d["fire"] / config.cores**2,
         "u_reads": beats * (d["residual"] | d["partial"]), "u_writes": beats,
     }
     return {port: cycles / taken for port, cycles in uses.items()}

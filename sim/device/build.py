@@ -28,7 +28,7 @@ ROOT = FOLDER.parents[1]
 OPTIONS = ["--cc", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
            "--output-split", "20000", "-j", "2", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
 #: Only the C interface can be called from outside, so that the simulation's own calls need no table: a sixth faster.
-CFLAGS = "-O3 -march=native -fPIC -fvisibility=hidden -std=c++17"
+CFLAGS = "-march=native -fPIC -fvisibility=hidden -std=c++17"
 
 
 def verilator_root() -> Path:
@@ -95,8 +95,10 @@ def build_key(source: Path, *parts: str) -> str:
     return hashlib.sha256("\n".join([*parts, *texts, *OPTIONS, CFLAGS, *versions]).encode()).hexdigest()
 
 
-def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, source: Path, cflags: str = CFLAGS) -> None:
+def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, source: Path, optimise: str = "-O3") -> None:
     """Build shared object ``library`` of C++ ``source`` and module ``name``; ``verilog`` are files and further options.
+
+    The compiler optimises what runs every cycle as ``optimise`` says, and not at all what runs once.
 
     Raises
     ------
@@ -106,7 +108,8 @@ def verilate(library: Path, name: str, verilog: Iterable[str], config: Config, s
     root = verilator_root()
     command = [
         str(root / "bin" / "verilator"), *OPTIONS, "--top-module", name, "--Mdir", str(library.with_name(f"{name}_verilated")),
-        "-CFLAGS", f"{cflags} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
+        "-MAKEFLAGS", f"OPT_FAST={optimise} OPT_GLOBAL={optimise} OPT_SLOW=-O0",
+        "-CFLAGS", f"{CFLAGS} -DAXI_BITS={config.axi_bits}", "-LDFLAGS", "-shared -fPIC", "--exe", str(source),
         "-o", str(library.resolve()), *verilog,
     ]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "VERILATOR_ROOT": str(root)})

@@ -27,7 +27,6 @@ CELLS = {
     "synth_ecp5": (SHARE / "ecp5" / "cells_sim.v", FOLDER / "ecp5.v", ("DP16KD",), "-O1"),
     "synth_ice40": (SHARE / "ice40" / "cells_sim.v", None, (), "-O0"),
 }
-CFLAGS = "-fPIC -fvisibility=hidden -std=c++17"
 OURS = "TANDEM_"  #: what the names of our models begin with
 
 
@@ -49,7 +48,6 @@ def build(config: Config, device: Device, folder: Path) -> Path:
     if command not in CELLS:
         raise ValueError(f"there are no models of the cells of {device.device}")
     models, ours, types, optimise = CELLS[command]
-    cflags = f"{optimise} {CFLAGS}"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libdevice.so"
     accelerator = Accelerator(config)
@@ -57,7 +55,7 @@ def build(config: Config, device: Device, folder: Path) -> Path:
     text = mend_names(text)
     passes = [*synthesis_passes(text, device.synthesis, TOP), *(f"chtype -set {OURS}{x} t:{x}" for x in types),
               "write_verilog -noattr netlist.v"]
-    key = build_key(DEVICE / "device.cpp", cflags, text, *passes, models.read_text(), ours.read_text() if ours else "")
+    key = build_key(DEVICE / "device.cpp", optimise, text, *passes, models.read_text(), ours.read_text() if ours else "")
     stamp = library.with_suffix(".key")
     with library.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,8 +63,7 @@ def build(config: Config, device: Device, folder: Path) -> Path:
             stamp.unlink(missing_ok=True)
             (folder / "design.il").write_text(text)
             yosys(passes, folder)
-            cells = ["-MAKEFLAGS", "OPT_SLOW=-O0", f"-I{models.parent}", "-DNO_ICE40_DEFAULT_ASSIGNMENTS", str(models),
-                     *([str(ours)] if ours else [])]
-            verilate(library, TOP, [*cells, str(folder / "netlist.v")], config, DEVICE / "device.cpp", cflags)
+            cells = [f"-I{models.parent}", "-DNO_ICE40_DEFAULT_ASSIGNMENTS", str(models), *([str(ours)] if ours else [])]
+            verilate(library, TOP, [*cells, str(folder / "netlist.v")], config, DEVICE / "device.cpp", optimise)
             stamp.write_text(key)
     return library

@@ -26,7 +26,7 @@ import sw.device.golden
 from golden.encoding import DataError
 from golden.examples import open_for
 from golden.integer.random_model import random_clip
-from golden.spec.config import BASE, PRESETS, SMALL, Config, preset
+from golden.spec.config import BASE, PRESETS, Config, preset
 from golden.spec.model import ModelError
 from hw.boards.catalog import BOARDS
 from hw.flow.tools import digest
@@ -35,6 +35,7 @@ from sim.board.board import build as build_board
 from sim.device.build import build as build_device
 from sim.speed.cpu import cpu_name
 from sim.speed.page import table, text
+from sim.speed.report import ASSUMED_MHZ
 from sw.bundle import Bundle
 from sw.compiler import compile_model
 from sw.cycles import predict
@@ -69,9 +70,10 @@ class Rival(NamedTuple):
     most: int = 1 << 30
 
 
+ULX3S = BOARDS["ulx3s-85f"]
 RIVALS = (
-    Rival(BASE, 100.0, "`base`, 100 MHz, not routed"),
-    Rival(SMALL, BOARDS["ulx3s-85f"].clock / 1e6, "`small`, {:g} MHz, as routed for ULX3S", 1 << 20),  # of more, hours
+    Rival(BASE, ASSUMED_MHZ, "`base`, {:g} MHz, not routed"),
+    Rival(ULX3S.config, ULX3S.clock / 1e6, f"`{ULX3S.config.name}`, {{:g}} MHz, as routed for ULX3S", 1 << 20),  # of more, hours
 )
 
 
@@ -145,7 +147,8 @@ def page(report: dict) -> str:
         text(f"Processor time of a clip, by `null:` (the least of {AGAIN} measurements), beside a machine's by the cycle model",
              f"(`sw/cycles.py`) for the same clip: {report['shown']}. Packing is the part of it that grows with the clip. The",
              "next clip is prepared while one is computed, so none of it delays a stream as long as it is less than the",
-             "machine's time. The model is asked for clips of up to 1 MB only on `small`: for larger ones it takes hours."),
+             f"machine's time. The model is asked for clips of up to 1 MB only on `{ULX3S.config.name}`: for larger ones it",
+             "takes hours."),
         table(("network", "machine", "bytes of a clip", "packing, ms", "host, ms", "machine, ms", "share"), [
             (f"`{x['network']}`", x["machine"], f"{x['bytes']:,}", f"{x['pack[ms]']:.3f}", f"{x['host[ms]']:.3f}",
              f"{x['machine[ms]']:.2f}", f"{x['overhead[%]']:.1f} %") for x in report["own"]]),

@@ -214,7 +214,7 @@ SMALL = Config(
 #: Half of the array of ``base``, with room for an LFE5U-85F to be routed (docs/decisions/006-area-and-clock.md).
 MEDIUM = Config(
     name="medium", cores=4, lanes=32, issue=4, word=64, neuron_lanes=16, ham_tokens=8, axi_bits=32,
-    spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=64, queue_depth=16, head_max=128,
+    spike_words=2048, u_beats=2048, weight_rows=1024, param_beats=64, queue_depth=16, head_max=128,
     sharing=2, sum_bits=12, taps=2, acc_bits=22, x_bits=20, count_bits=12, levels_max=15,
 )
 BASE = Config(

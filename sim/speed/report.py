@@ -8,7 +8,7 @@ from pathlib import Path
 
 from golden.spec.registers import SLOT_STATES
 
-ASSUMED_MHZ = 100.0  #: clock of a machine that was not routed
+ASSUMED_MHZ = 80.0  #: clock of a machine that was not routed: what `base` is to reach on an LFE5U-85F
 
 
 @dataclass(frozen=True, kw_only=True)

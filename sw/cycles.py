@@ -6,10 +6,11 @@ largest of a few times known before, so walking through the words in their order
 random and nothing is fitted. Many positions are walked through at once, each piece of a layer starting a little
 before its share so that its pipeline is full when the share begins.
 
-Exact to the cycle but for where a piece begins, and but for what runs beside: a row of weights that is written meanwhile can
-take a port from a busy core for a cycle (hw/weight_banks.py), which is not counted; where HAMMING and the mover wait for a
-port of the scratchpad that LINEAR uses, an average is. LOAD and STORE take longer by the loader's bursts and the records that
-go before theirs. Between descriptors stand the waits for the loader. The errors: docs/decisions/005-base-at-full-speed.md.
+Exact to the cycle but for where a piece begins, and but for what runs beside: rows of weights that are written meanwhile
+take a port from a busy core for a cycle each (hw/weight_banks.py), and are counted as if they came all the time, for as long
+as they come; where HAMMING and the mover wait for a port of the scratchpad that LINEAR uses, an average is. LOAD and STORE
+take longer by the loader's bursts and the records that go before theirs. Between descriptors stand the waits for the loader.
+The errors: docs/decisions/005-base-at-full-speed.md.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class TimedDevice(GoldenDevice):
         self._ends = dict.fromkeys(UNITS.values(), -NEXT)  # of each unit's last descriptor
         self._last = dict.fromkeys(UNITS.values(), 0)  # its number
         self._move: Fields = {}  # the mover's descriptor
+        self._walk: Walk | None = None  # of the last LINEAR
+        self._began = 0  # when that did
         self._each = dict.fromkeys(("hamming", "mover"), 0.0)  # words that a unit reads or writes in a cycle, on average
         self._taken = dict.fromkeys(("reads", "writes", "u_reads", "u_writes"), 0.0)  # cycles in which LINEAR does, the share
 
@@ -129,9 +132,12 @@ class TimedDevice(GoldenDevice):
         self._last[unit] = self._get("LAYER")
         if self._move.get("opcode") == Opcode.STORE and self._ends[unit] < self._ends["mover"]:
             self._delay("mover", self._noting)  # the record comes first
+        self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
+        if opcode == Opcode.LINEAR:
+            self._walk, self._began = walk, begin
         if unit != "mover" and d["count"]:
             self._loader = self._fetch(begin + LATE, d["count"] * c.row_bits // c.axi_bits)
-        self._since, self._before = (begin, None) if d["beside"] else (begin + self._cycles, unit)
+            self._written(begin + LATE, d["count"], c.issue)
         self._elapsed = max(self._ends.values())
         super()._execute(d)
 
@@ -185,9 +191,21 @@ class TimedDevice(GoldenDevice):
                   ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
         if images:
             ready = (ready if d["prefetch"] else max(ready, self._ends["linear"], self._ends["hamming"])) + IMAGES
+            self._written(ready, d["weight_rows"], 1 if d["lanewise"] else c.issue)
             for beats in images:
                 ready = self._fetch(ready, beats)
         return ready
+
+    def _written(self, at: int, rows: int, banks: int) -> None:
+        """LINEAR may take longer while rows of weights come, each for the next of so many ``banks``, from cycle ``at`` on."""
+        c = self.config
+        last, first = at + self.memory.cycles(c, rows * c.row_bits // c.axi_bits), at + self.memory.latency
+        coming = min(last, self._ends["linear"]) - max(first, self._began)
+        if c.cores == 1 or not rows or coming <= 0 or self._walk is None:
+            return
+        period = max((last - first) * banks // rows, 2)
+        plain, slower = (cycles(self._walk, c.queue_depth, x) for x in (0, period))
+        self._delay("linear", round((slower - plain) * coming / (self._ends["linear"] - self._began)))
 
     def _fetch(self, at: int, beats: int) -> int:
         """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""
@@ -371,15 +389,18 @@ def drain(config: Config) -> int:
     return 12 - config.lean + (1 + config.levels_max.bit_length() if levels else 0)
 
 
-def cycles(walk: Walk, queue_depth: int) -> int:
-    """Cycle in which the last beat of a LINEAR descriptor is taken; the start is cycle 0."""
+def cycles(walk: Walk, queue_depth: int, period: int = 0) -> int:
+    """Cycle in which the last beat of a LINEAR descriptor is taken; the start is cycle 0.
+
+    With ``period``, which is 2 or more, a row of weights comes to every bank each so many cycles.
+    """
     positions, words = walk.bits.shape[:2]
     warm = -(-WARM // words)
     length = min(positions, 4 * warm)
     firsts = [0]
     if positions > length:
         firsts += [min(i, positions - length) for i in range(length - warm, positions - warm, length - warm)]
-    taken = _walk_through(walk, np.array(firsts), length, queue_depth)
+    taken = _walk_through(walk, np.array(firsts), length, queue_depth, period)
     total, share = int(taken[-1, 0]), length  # the first piece from its start; the others from where the one before ended
     for i, first in enumerate(firsts[1:], 1):
         total += int(taken[-1, i] - taken[share - first - 1, i])
@@ -387,11 +408,12 @@ def cycles(walk: Walk, queue_depth: int) -> int:
     return total
 
 
-def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int) -> Times:
+def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int, period: int) -> Times:
     """Cycle in which the last beat of each position is taken, [position of a piece, piece]; the start is cycle 0.
 
     Times are [piece, core, group, slot]. A group that finds its last sums still waiting stands still, with all of the
-    pipeline before them; the last of these stops, as many as there are stages, are kept as (from, cycles).
+    pipeline before them; the last of these stops, as many as there are stages, are kept as (from, cycles). A row that comes
+    to a bank takes a cycle of the first core of two, if that has read it in every one of the ``period`` cycles before.
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
     shape = (pieces, *sizes)
@@ -408,6 +430,8 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int)
     fetched = np.zeros(pieces, np.int32)
     begun = fetched
     taken = np.zeros((length, pieces), np.int32)
+    busy = finished  # each slot, in every cycle from this one on
+    owner = (np.arange(shape[1]) % 2 == 0)[:, None, None]
     for position in range(length):
         for n in range(words):
             bits = walk.bits[firsts + position, n].astype(np.int32)
@@ -433,6 +457,10 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int)
                     begin = begin + wait
                     finish = finish + wait + pause * ((begin < stop) & (finish + wait >= stop))
             queued = (bits > 0) | hand
+            if period:
+                busy = np.where(queued & ((begin > finished + 1) | (bits == 0)), begin + (bits == 0), busy)
+                first = -(-np.maximum(begin, busy + period) // period) * period
+                finish = finish + ((finish - first) // (period - 1) + 1) * (owner & (finish >= first))
             loads[(rings + number % depth)[queued]] = load[queued]
             number += queued
             loaded, finished = np.where(queued, load, loaded), np.where(queued, finish, finished)
@@ -442,6 +470,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int)
 
             # The slots of a group meet. Once the sums before have been taken, theirs wait for the collector.
             met = finished.max(3, keepdims=True)
+            busy = np.where(finished < met, met + 1, busy)
             finished = np.broadcast_to(met, shape)
             complete = met + SUM
             for stop, pause in stops:

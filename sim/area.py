@@ -1,37 +1,38 @@
 """How large the blocks are at several sizes: ``python -m sim.area``, the points that `sw.explore` fits its area model to.
 
-Each block is synthesised for ECP5 on its own (minutes to half an hour in all), in a process of its own.
+Each block is synthesised for ECP5 on its own (minutes to half an hour in all).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment
 from amaranth.lib import wiring
 from tqdm import tqdm
 
 from golden.spec.config import BASE, MICRO, SMALL, Config
 from hw.control import Control
 from hw.core import Core
+from hw.flow.devices import DEVICES
+from hw.flow.pnr import area
+from hw.flow.tools import mend_names, synthesis_passes, yosys
 from hw.hamming import Hamming
 from hw.neuron import Neuron
-from hw.verilog import to_verilog
+from hw.verilog import flat_ports
 from hw.walker import Walker
 
 BLOCKS = {"core": Core, "neuron": Neuron, "hamming": Hamming, "walker": Walker, "control": Control}
 SIZES = ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens", "taps")  #: of a configuration, that tables depend on
-TABLES = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}  #: lookup tables of 4 inputs that a cell takes
-SYNTHESIS = "synth_ecp5 -nowidelut -abc9 -nodsp"
-_SCRIPT = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
+CHIP = DEVICES["lfe5u-85f"]
+TOP = "block"
 
 
 def sizes() -> Iterator[tuple[str, Config]]:
@@ -50,22 +51,20 @@ def sizes() -> Iterator[tuple[str, Config]]:
 
 
 def tables(component: wiring.Component) -> int:
-    """Lookup tables of a component by itself.
+    """Lookup tables of a component by itself, by the flow that makes the machine's netlists.
 
     Raises
     ------
-    RuntimeError
-        If yosys fails; the message ends with its output.
+    hw.flow.tools.ToolError
+        If yosys fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source, report = Path(folder, "block.v"), Path(folder, "cells")
-        source.write_text(to_verilog(component, "block"))
-        lines = [f"read_verilog {source}", f"{SYNTHESIS} -top block", f"tee -o {report} stat"]
-        result = subprocess.run([sys.executable, "-c", _SCRIPT, *lines], capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"yosys failed on {type(component).__name__}: {(result.stdout + result.stderr)[-2000:]}")
-        text = report.read_text()
-    return sum(count * int(n) for cell, count in TABLES.items() for n in re.findall(rf"^\s+(\d+)\s+{cell}\s*$", text, re.M))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        text, _ = rtlil.convert_fragment(Fragment.get(component, CHIP), flat_ports(component), TOP, emit_src=False)
+        text = mend_names(text)
+        (folder / "design.il").write_text(text)
+        yosys(synthesis_passes(text, CHIP.synthesis, TOP), folder)
+        return int(area(json.loads((folder / "netlist.json").read_text()), CHIP, TOP, TOP)["luts"])
 
 
 def main() -> None:
@@ -77,7 +76,7 @@ def main() -> None:
     for block, config in tqdm(list(sizes()), unit="block", disable=None):
         chosen = {name: getattr(config, name) for name in SIZES}
         points.append({"block": block, **chosen, "tables": tables(BLOCKS[block](config))})
-    head = {"command": "python -m sim.area", "synthesis": SYNTHESIS, "pyosys": version("pyosys"), "amaranth": version("amaranth")}
+    head = {"command": "python -m sim.area", "synthesis": CHIP.synthesis, **{x: version(x) for x in ("pyosys", "amaranth")}}
     rows = ",\n".join(f"  {json.dumps(point)}" for point in points)
     out.write_text(f"{json.dumps(head)[:-1]}, \"points\": [\n{rows}\n]}}\n")
 

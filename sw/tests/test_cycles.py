@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden.integer import network
 from golden.spec.config import BASE, MICRO, SMALL
 from sw.compiler import compile_model
-from sw.cycles import MARGIN, QUEUE, SUM, Memory, Walk, cycles, linear_walk, passes_of, predict
+from sw.cycles import MARGIN, QUEUE, SUM, Memory, TimedDevice, Walk, cycles, linear_walk, passes_of, predict
 from sw.overlap import hamming_cycles
 
 #: Fields of a LINEAR descriptor that reads one word in one place.
@@ -175,12 +175,12 @@ def test_operations_and_bounds(tiny, clip, config):
     assert result.cycles <= sum(x.cycles + x.wait for x in result.layers.values())
 
 
-def test_waits(tiny, clip):
+def test_waits(tiny, clip, monkeypatch):
     """Descriptor and images of the layer after a LOAD come between its bursts; others while a long layer runs."""
+    monkeypatch.setattr(TimedDevice, "_written", lambda *_: None)  # when rows of weights come depends on the latency, too
     bundle = compile_model(tiny, SMALL)
     quick, slow, never = (predict(bundle, SMALL, clip, Memory(latency)).records for latency in (0, 20, 100_000))
-    # of LINEAR and HAMMING, but for when the next one's weights come
-    assert [x["cycles"] for x in quick[1:-1]] == pytest.approx([x["cycles"] for x in slow[1:-1]], abs=8)
+    assert [x["cycles"] for x in quick[1:-1]] == [x["cycles"] for x in slow[1:-1]]  # of LINEAR and HAMMING
     assert slow[0]["wait"] == quick[0]["wait"] + 20 and slow[1]["wait"] == quick[1]["wait"]  # 64 beats of the LOAD take longer
     assert all(a["wait"] <= b["wait"] for a, b in zip(quick, slow, strict=True))
     assert all(b["wait"] < c["wait"] for b, c in zip(slow[2:], never[2:], strict=True))

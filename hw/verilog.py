@@ -1,4 +1,4 @@
-"""Verilog of a component, by way of pyosys: no ``yosys`` command is needed."""
+"""RTLIL of a component, and its Verilog by way of pyosys: no ``yosys`` command is needed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def flat_ports(component: wiring.Component) -> dict[str, tuple[Signal, PortDirec
     return ports
 
 
+def to_rtlil(component: wiring.Component, name: str, device: object = None) -> str:
+    """The RTLIL of a component, elaborated for ``device``; its top module is ``name``, its ports as `flat_ports` names them."""
+    return rtlil.convert_fragment(Fragment.get(component, device), flat_ports(component), name, emit_src=False)[0]
+
+
 def to_verilog(component: wiring.Component, name: str = "top") -> str:
     """The Verilog of a component, its top module named ``name``, its ports named as `flat_ports` says.
 
@@ -41,11 +46,9 @@ def to_verilog(component: wiring.Component, name: str = "top") -> str:
     RuntimeError
         If yosys fails; the message is its.
     """
-    fragment = Fragment.get(component, None)
-    text, _ = rtlil.convert_fragment(fragment, flat_ports(component), name, emit_src=False)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "top.il"), Path(folder, "top.v")
-        source.write_text(text)
+        source.write_text(to_rtlil(component, name))
         # yosys' state is the process's, and it ends the process on an error: a process of its own
         passes = [f"read_rtlil {source}", "proc -nomux -norom", "memory_collect",
                   f"write_verilog -noattr -norename {target}"]

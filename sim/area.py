@@ -13,8 +13,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from amaranth.back import rtlil
-from amaranth.hdl import Fragment
 from amaranth.lib import wiring
 from tqdm import tqdm
 
@@ -26,7 +24,7 @@ from hw.flow.pnr import area
 from hw.flow.tools import mend_names, synthesis_passes, yosys
 from hw.hamming import Hamming
 from hw.neuron import Neuron
-from hw.verilog import flat_ports
+from hw.verilog import to_rtlil
 from hw.walker import Walker
 
 BLOCKS = {"core": Core, "neuron": Neuron, "hamming": Hamming, "walker": Walker, "control": Control}
@@ -60,8 +58,7 @@ def tables(component: wiring.Component) -> int:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text, _ = rtlil.convert_fragment(Fragment.get(component, CHIP), flat_ports(component), TOP, emit_src=False)
-        text = mend_names(text)
+        text = mend_names(to_rtlil(component, TOP, CHIP))
         (folder / "design.il").write_text(text)
         yosys(synthesis_passes(text, CHIP.synthesis, TOP), folder)
         return int(area(json.loads((folder / "netlist.json").read_text()), CHIP, TOP, TOP)["luts"])

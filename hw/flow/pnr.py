@@ -8,9 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
-from amaranth.hdl import Fragment
-
 from golden.spec.config import Config
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES, HOMES, RESETS, Device
@@ -18,7 +15,7 @@ from hw.flow.harness import Harness
 from hw.flow.places import places
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 from hw.top import Accelerator
-from hw.verilog import flat_ports
+from hw.verilog import to_rtlil
 
 TOP = "harness"
 _FLOW_VERSION = 4  #: count up when what a report holds changes
@@ -56,8 +53,7 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     harness = Harness(Accelerator(config))
-    text, _ = rtlil.convert_fragment(Fragment.get(harness, device), flat_ports(harness), TOP, emit_src=False)
-    text = mend_names(text)
+    text = mend_names(to_rtlil(harness, TOP, device))
     full = device is DEVICES[HOMES[config.name]]
     passes = synthesis_passes(text, device.synthesis, TOP, RESETS.get(config.name, 0) if full else 0)
     key = digest(_FLOW_VERSION, version("pyosys"), text, *passes)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -16,7 +15,7 @@ from hw.adder import Adder
 from hw.flow.devices import DEVICES
 from hw.flow.tools import PASSES
 from hw.mux_adder import MuxAdder
-from hw.verilog import flat_ports
+from hw.verilog import to_rtlil
 
 A_BITS, B_BITS, BITS = 6, 4, 7
 
@@ -63,7 +62,7 @@ class MuxTwins(wiring.Component):
 
 @pytest.mark.parametrize("twins", [kind(invert) for kind in (Twins, MuxTwins) for invert in (False, True)])
 def test_carry_cells_equal_the_description(twins: wiring.Component, tmp_path: Path) -> None:
-    text, _ = rtlil.convert_fragment(Fragment.get(twins, None), flat_ports(twins), "top", emit_src=False)
+    text = to_rtlil(twins, "top")
     assert "CCU2C" in text
     (tmp_path / "top.il").write_text(text)
     passes = ["read_rtlil top.il", "read_verilog +/lattice/common_sim.vh +/lattice/ccu2c_sim.vh", "hierarchy -top top", "proc",

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.back import rtlil
-from amaranth.hdl import Cat, Fragment, Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +21,7 @@ from hw.flow.devices import DEVICES
 from hw.flow.places import places
 from hw.flow.tools import NEAR, ToolError, yosys
 from hw.near import near
-from hw.verilog import flat_ports
+from hw.verilog import to_rtlil
 
 ROOT = Path(__file__).parents[2]
 ECP5 = DEVICES["lfe5u-25f"]
@@ -115,7 +114,7 @@ def test_copies_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_all_copies_are_found(tmp_path: Path) -> None:
     """Also those that are wired to a block's port and bear its name."""
     dut = Core(SMALL)
-    text, _ = rtlil.convert_fragment(Fragment.get(dut, ECP5), flat_ports(dut), "top", emit_src=False)
+    text = to_rtlil(dut, "top", ECP5)
     (tmp_path / "design.il").write_text(text)
     yosys(["read_rtlil design.il", "proc", f"tee -q -o found.txt select -list {NEAR}"], tmp_path)
     copies = set(re.findall(r"wire .*_near\d+$", text, re.MULTILINE))

@@ -6,14 +6,12 @@ import fcntl
 from pathlib import Path
 
 import pyosys
-from amaranth.back import rtlil
-from amaranth.hdl import Fragment
 
 from golden.spec.config import Config
 from hw.flow.devices import Device
 from hw.flow.tools import mend_names, synthesis_passes, yosys
 from hw.top import Accelerator
-from hw.verilog import flat_ports
+from hw.verilog import to_rtlil
 from sim.device.build import FOLDER as DEVICE
 from sim.device.build import build_key, verilate
 
@@ -50,9 +48,7 @@ def build(config: Config, device: Device, folder: Path) -> Path:
     models, ours, types, optimise = CELLS[command]
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libdevice.so"
-    accelerator = Accelerator(config)
-    text, _ = rtlil.convert_fragment(Fragment.get(accelerator, device), flat_ports(accelerator), TOP, emit_src=False)
-    text = mend_names(text)
+    text = mend_names(to_rtlil(Accelerator(config), TOP, device))
     passes = [*synthesis_passes(text, device.synthesis, TOP), *(f"chtype -set {OURS}{x} t:{x}" for x in types),
               "write_verilog -noattr netlist.v"]
     key = build_key(DEVICE / "device.cpp", optimise, text, *passes, models.read_text(), ours.read_text() if ours else "")

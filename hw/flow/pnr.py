@@ -111,8 +111,12 @@ def check_places(synthesis: dict[str, Any], device: Device) -> None:
     Raises
     ------
     ToolError
-        If a netlist that `area` has counted takes more places than the chip has.
+        If a netlist that `area` has counted takes more places or block RAMs than the chip has.
     """
+    if device.blocks and synthesis["memories"] > device.blocks:
+        raise ToolError(
+            f"{device.device} has {device.blocks} block RAMs, this takes {synthesis['memories']}: nothing can place it. "
+            "Choose a configuration with smaller memories; --synthesis-only shows which blocks take them")
     if device.places and synthesis["places"] > device.places:
         raise ToolError(
             f"{device.device} has {device.places:,} places for a table or carry cell and the flip-flop behind it, this takes "

@@ -76,6 +76,9 @@ def test_what_no_placer_can_place_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(pnr, "Accelerator", Counter)
     with pytest.raises(ToolError, match=r"GW2AR-18 has 9 places .* takes at least \d\d: nothing can place it.*fewer lanes"):
         pnr.place_and_route(SMALL, replace(DEVICES["gw2ar-18"], places=9), tmp_path, megahertz=27, seed=1)
+    with pytest.raises(ToolError, match=r"LFE5U-25F has 56 block RAMs, this takes 57: nothing can place it.*smaller memories"):
+        pnr.check_places({"memories": 57}, DEVICES["lfe5u-25f"])
+    pnr.check_places({"memories": 56}, DEVICES["lfe5u-25f"])
 
 
 class Counter(wiring.Component):

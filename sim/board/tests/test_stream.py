@@ -13,6 +13,7 @@ from golden.integer.random_model import random_model
 from golden.spec.config import SMALL
 from golden.spec.model import Encoding
 from golden.tests.test_data_video import noise, write
+from hw.boards.catalog import BOARDS
 from sim.board.board import SimulatedBoard, build
 from sim.lib.runner import seed
 from sw.__main__ import MODEL, app
@@ -23,6 +24,7 @@ from sw.driver import Driver
 from sw.model_file import ModelFile
 from sw.sources import arrays
 
+ULX3S = BOARDS["ulx3s-85f"].config
 TINY = Encoding(height=16, width=16, timesteps=4, frames=2, patch=4)
 
 
@@ -40,10 +42,10 @@ def stream(*arguments):
     return clips, end["summary"]
 
 
-def check(board, folder, model, count):
+def check(board, folder, model, count, config=SMALL):
     """Every clip of a folder has its result, once and in order; the summary."""
     clips, end = stream(folder, "--device", board.uri, "--model", model, "--verify")
-    expected, _ = stream(folder, "--device", "golden:small", "--model", model)
+    expected, _ = stream(folder, "--device", f"golden:{config.name}", "--model", model)
     assert [(x["clip"], x["class"], x["logits"]) for x in clips] == [(x["clip"], x["class"], x["logits"]) for x in expected]
     assert len(clips) == end["clips"] == count and all(x["exact"] and x["cycles"] > 0 for x in clips) and not board.violation
     return end
@@ -89,10 +91,11 @@ def test_a_board_that_is_pulled_out(library, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_of_moving_digits_on_a_bad_line(library, tmp_path):
-    """The committed network; one byte in a hundred is wrong both ways, and the memory stalls."""
+def test_a_folder_of_moving_digits_on_a_bad_line(pytestconfig, tmp_path):
+    """The committed network on the machine of a ULX3S; one byte in a hundred is wrong both ways, and the memory stalls."""
+    library = build(ULX3S, pytestconfig.rootpath / "build" / ULX3S.name)
     made = CliRunner().invoke(golden_app, ["data", "--out", str(tmp_path), "--count", "2", "--lossless"])
     assert made.exit_code == 0, made.output
-    with SimulatedBoard(library, seed(), stall=200, noise=10) as board:
-        line = check(board, tmp_path, MODEL, 2)["line"]
+    with SimulatedBoard(library, seed(), stall=200, noise=10, config=ULX3S) as board:
+        line = check(board, tmp_path, MODEL, 2, ULX3S)["line"]
     assert line["damaged_requests"] > 100 and line["damaged_answers"] > 100 and line["repeated"] < 2 * line["requests"]

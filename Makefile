@@ -76,8 +76,8 @@ verify: $(READY) ## quantised torch = integer golden = RTL on N test clips (64),
 
 bench: PRESET := base
 bench: N := 16
-bench: $(READY) ## cycles, utilisation, stalls by layer on N (16) clips: docs/results.md, build/bench.json, trace.json (PRESET=, MODEL=, DATA=)
-	$(PY) -m sim.speed --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(filter base,$(PRESET)),--sweeps)
+bench: $(READY) ## cycles, utilisation, stalls by layer on N (16) clips: docs/results.md (of another PRESET build/results-PRESET.md), build/bench.json, trace.json (MODEL=, DATA=)
+	$(PY) -m sim.speed --preset $(PRESET) --clips $(N) --model $(MODEL) $(if $(DATA),--data $(DATA)) $(if $(filter base,$(PRESET)),--sweeps,--page $(BUILD)/results-$(PRESET).md)
 
 throughput: $(READY) ## the throughput test on null:, golden:, sim: and the simulated board, serial and UDP: docs/throughput.md (half an hour; DATA=J-HMDB)
 	$(PY) -m sim.throughput --preset $(PRESET) --large $(JHMDB) $(if $(DATA),--data $(DATA))
@@ -95,10 +95,10 @@ evaluate: $(READY) ## accuracy, spikes, energy of float, quantised and integer m
 verilog: $(READY) ## build/PRESET/accelerator.v
 	$(PY) -m hw verilog --preset $(PRESET) --out $(BUILD)/$(PRESET)/accelerator.v
 
-pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (minutes for small, an hour for base)
+pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (ten minutes for small; base has more block RAM than the chip, base-85f does not route)
 	$(PY) -m hw pnr --preset $(PRESET)
 
-bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker|tangnano20k SEEDS=n IP=a.b.c.d; ten minutes, Tang Nano half an hour)
+bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker|tangnano20k SEEDS=n IP=a.b.c.d; a quarter of an hour, Tang Nano 40 minutes)
 	$(if $(filter $(NETWORKED),$(BOARD)),$(PY) -m pip install -q -e .[ethernet])
 	@$(PY) -m hw bitstream $(BOARD) --seeds $(SEEDS) $(if $(IP),--ip $(IP))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 from tqdm import tqdm
 
-from golden.spec.config import BASE, MICRO, SMALL, Config
+from golden.spec.config import BASE, MEDIUM, MICRO, SMALL, Config
 from hw.control import Control
 from hw.core import Core
 from hw.flow.devices import DEVICES
@@ -24,11 +24,13 @@ from hw.flow.pnr import area
 from hw.flow.tools import mend_names, synthesis_passes, yosys
 from hw.hamming import Hamming
 from hw.neuron import Neuron
+from hw.top import Accelerator
 from hw.verilog import to_rtlil
 from hw.walker import Walker
 
-BLOCKS = {"core": Core, "neuron": Neuron, "hamming": Hamming, "walker": Walker, "control": Control}
-SIZES = ("cores", "lanes", "issue", "word", "neuron_lanes", "ham_tokens", "taps")  #: of a configuration, that tables depend on
+BLOCKS = {"core": Core, "neuron": Neuron, "hamming": Hamming, "walker": Walker, "control": Control, "machine": Accelerator}
+#: Of a configuration, that tables depend on.
+SIZES = ("cores", "lanes", "issue", "sharing", "word", "neuron_lanes", "ham_tokens", "taps", "any_neuron")
 CHIP = DEVICES["lfe5u-85f"]
 TOP = "block"
 
@@ -36,16 +38,25 @@ TOP = "block"
 def sizes() -> Iterator[tuple[str, Config]]:
     """What is measured."""
     base = replace(BASE, axi_bits=32)  # words of 32 bits, too
-    for lanes, issue, word in ((16, 1, 32), (16, 2, 32), (32, 2, 32), (32, 2, 64), (32, 4, 64), (64, 2, 64), (64, 4, 64)):
-        yield "core", replace(base, lanes=lanes, issue=issue, sharing=issue, taps=issue, word=word, neuron_lanes=lanes // 2)
+    for lanes, issue, word, taps in (
+        (16, 1, 32, 1), (16, 2, 32, 1), (16, 2, 32, 2), (32, 2, 32, 1), (32, 2, 32, 2), (32, 2, 64, 2), (32, 4, 64, 2),
+        (32, 4, 64, 4), (64, 2, 64, 2), (64, 4, 64, 2), (64, 4, 64, 4),
+    ):
+        yield "core", replace(
+            base, lanes=lanes, issue=issue, sharing=min(issue, 2), taps=taps, word=word, neuron_lanes=lanes // 2)
     for cores, lanes, neuron_lanes in ((1, 16, 8), (2, 16, 8), (4, 16, 16), (4, 32, 8), (2, 32, 16), (4, 64, 16), (4, 64, 32)):
         yield "neuron", replace(base, cores=cores, lanes=lanes, neuron_lanes=neuron_lanes)
+    for cores, lanes, neuron_lanes in ((1, 8, 2), (2, 16, 8), (4, 32, 16)):
+        yield "neuron", replace(base, cores=cores, lanes=lanes, neuron_lanes=neuron_lanes, any_neuron=True)
     for lanes, tokens, word in ((16, 8, 32), (16, 16, 64), (32, 8, 64), (32, 16, 64), (64, 8, 64), (64, 16, 64)):
         yield "hamming", replace(base, lanes=lanes, ham_tokens=tokens, word=word, neuron_lanes=lanes // 2)
     for cores, issue, word in ((1, 1, 32), (2, 2, 32), (4, 2, 32), (2, 4, 64), (4, 4, 64)):
-        yield "walker", replace(base, cores=cores, issue=issue, sharing=issue, taps=issue, word=word, lanes=word, neuron_lanes=32)
-    for config in (MICRO, SMALL, BASE):
+        yield "walker", replace(base, cores=cores, issue=issue, sharing=min(issue, 2), taps=issue, word=word, lanes=word,
+                                neuron_lanes=32)
+    for config in (MICRO, SMALL, MEDIUM, BASE):
         yield "control", config
+    for config in (SMALL, MEDIUM, BASE):
+        yield "machine", config
 
 
 def tables(component: wiring.Component) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,16 +181,18 @@ def explore(
     file: Annotated[Path, typer.Argument(help="video or event file")],
     model: Annotated[Path, typer.Option(help="model file")] = MODEL,
     picture: Annotated[Path, typer.Option(help="PNG to write")] = Path("build/explore.png"),
+    bandwidth: Annotated[float, typer.Option(min=0, max=1024, help="bytes a cycle of memory; 0: all that the bus takes")] = 0,
 ) -> None:
     """Predict cycles and area of many sizes of the machine for one clip: those that no other beats, and a picture of all."""
     from sw import explore as exploring
+    from sw.cycles import Memory
     from sw.picture import draw_designs
 
     with mistakes():
         source = read_model(model)
         _, clip = read_clip(file, source.model.encoding)
         area = exploring.AreaModel()
-        designs = exploring.explore(source, clip, area)
+        designs = exploring.explore(source, clip, area, Memory(bandwidth=Fraction(bandwidth).limit_denominator(100)))
         found = list(track(designs, "designs", len(exploring.DESIGNS), console=screen, transient=True))
         draw_designs(picture, f"{source.model.name}, {file.name}", found)
     table = Table("design", "tables", "cycles", "utilisation")

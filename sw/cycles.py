@@ -58,12 +58,12 @@ class Memory:
     ----------
     latency : int
         Cycles from a burst's address to its first beat.
-    bandwidth : int
+    bandwidth : int or Fraction
         Bytes that it moves in a cycle at most; 0: as many as the bus takes.
     """
 
     latency: int = 20
-    bandwidth: int = 0
+    bandwidth: int | Fraction = 0
 
     def cycles(self, config: Config, beats: int) -> int:
         """Cycles from the first burst's address to the last beat: the bus, the memory, or the bursts on their way limit them."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from golden.spec.config import BASE, PRESETS, Config
 from sw.compiler import compile_model
-from sw.cycles import predict
+from sw.cycles import MEMORY, Memory, predict
 from sw.model_file import ModelFile
 from sw.packing import Array
 from sw.support import UnsupportedError
@@ -25,10 +25,10 @@ from sw.support import UnsupportedError
 POINTS = Path(__file__).with_name("area_points.json")
 Sizes = Mapping[str, int]
 
-#: What a block's lookup tables grow with; the last term is what it has in any case.
+#: What a block's lookup tables grow with; the last term is what it has in any case. Slots that share add by one carry chain.
 TERMS: dict[str, Callable[[Sizes], tuple[int, ...]]] = {
-    "core": lambda c: (c["lanes"] * c["issue"], c["lanes"], c["word"] + c["issue"] * c["lanes"] // 4, 1),
-    "neuron": lambda c: (c["neuron_lanes"], c["cores"] * c["lanes"], c["lanes"], 1),
+    "core": lambda c: (c["lanes"] * c["issue"] // c["sharing"], c["lanes"] * c["taps"], c["lanes"], c["word"], 1),
+    "neuron": lambda c: (c["neuron_lanes"], c["neuron_lanes"] * c["any_neuron"], c["cores"] * c["lanes"], c["lanes"], 1),
     "hamming": lambda c: (c["lanes"] * c["ham_tokens"], c["lanes"], c["word"] * c["ham_tokens"], 1),
     "walker": lambda c: (c["cores"] * c["word"], c["taps"], 1),
     "control": lambda c: (c["neuron_lanes"], 1),
@@ -51,7 +51,7 @@ class AreaModel:
 
     def __init__(self, points: Path = POINTS) -> None:
         self._weights: dict[str, np.ndarray] = {}
-        self.errors: dict[str, float] = {}  #: largest relative error of the model at a block's points
+        self.errors: dict[str, float] = {}  #: largest relative error of the model at a block's points, and at whole machines
         measured = json.loads(points.read_text())["points"]
         for block, terms in TERMS.items():
             mine = [p for p in measured if p["block"] == block]
@@ -60,12 +60,15 @@ class AreaModel:
             a, b = np.array([terms(p) for p in mine], float), np.array([p["tables"] for p in mine], float)
             self._weights[block] = _fit(a / b[:, None])
             self.errors[block] = float(np.abs(a @ self._weights[block] / b - 1).max())
+        self.errors["machine"] = max(abs(self._all(p) / p["tables"] - 1) for p in measured if p["block"] == "machine")
 
     def tables(self, config: Config) -> int:
         """Tables of all blocks of a configuration."""
-        sizes = vars(config)
+        return self._all(vars(config))
+
+    def _all(self, sizes: Sizes) -> int:
         return round(sum(
-            (config.cores if block == "core" else 1) * float(np.array(terms(sizes)) @ self._weights[block])
+            (sizes["cores"] if block == "core" else 1) * float(np.array(terms(sizes)) @ self._weights[block])
             for block, terms in TERMS.items()))
 
 
@@ -105,7 +108,7 @@ def configurations() -> list[Config]:
 DESIGNS = configurations()
 
 
-def explore(source: ModelFile, clip: Array, area: AreaModel) -> Iterator[Candidate]:
+def explore(source: ModelFile, clip: Array, area: AreaModel, memory: Memory = MEMORY) -> Iterator[Candidate]:
     """Every design that can run the model, as it is predicted for one clip.
 
     Parameters
@@ -116,13 +119,15 @@ def explore(source: ModelFile, clip: Array, area: AreaModel) -> Iterator[Candida
         Its input.
     area : AreaModel
         For the tables.
+    memory : Memory
+        Behind the machines.
     """
     for config in DESIGNS:
         try:
             bundle = compile_model(source, config)
         except UnsupportedError:
             continue
-        result = predict(bundle, config, clip)
+        result = predict(bundle, config, clip, memory)
         yield Candidate(config, area.tables(config), result.cycles, result.utilisation)
 
 

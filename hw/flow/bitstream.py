@@ -14,7 +14,7 @@ from amaranth.hdl import Elaboratable
 from hw.boards.catalog import BoardKind
 from hw.boards.top import BoardTop
 from hw.flow import ethernet_core
-from hw.flow.pnr import area, check_places, steps
+from hw.flow.pnr import area, check_room, steps
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 
 TOP = "top"
@@ -80,7 +80,7 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
         synthesis = {"digest": build, **area(json.loads((folder / "netlist.json").read_text()), chip, TOP, TOP)}
         (folder / "synthesis.json").write_text(json.dumps(synthesis, indent=1))
 
-    check_places(synthesis, chip)
+    check_room(synthesis, chip)
     routes = {seed: _route(kind, folder, build, place, seed) for seed in seeds}
     best = max(routes, key=lambda seed: (routes[seed]["reached"], -seed))
     route = routes[best]

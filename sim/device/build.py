@@ -1,6 +1,6 @@
 """``python -m sim.device.build --preset small``: Verilog, Verilator, shared object ``build/small/libdevice.so``.
 
-The object is built again only where its sources, the Verilog or the tool changed.
+Verilog is made again where a source changed; the object only where Verilog, C++ or a tool did.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from sw.tests.test_command_line import sw
 
 def test_area_at_the_measured_points():
     area = explore.AreaModel()
-    assert set(area.errors) == set(explore.TERMS)
+    assert set(area.errors) == {*explore.TERMS, "machine"}
     assert max(area.errors.values()) < 0.1
 
 
@@ -47,5 +47,8 @@ def test_command(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(explore, "DESIGNS", [SMALL, replace(SMALL, name="alone", sharing=1), narrow])
     result = sw("explore", tmp_path / "a.mkv", "--model", tmp_path / "m.safetensors", "--picture", tmp_path / "p.png")
     assert result.exit_code == 0 and "2 designs" in result.stdout and "alone" in result.stdout, result.output
+    slow = sw("explore", tmp_path / "a.mkv", "--model", tmp_path / "m.safetensors", "--picture", tmp_path / "p.png",
+              "--bandwidth", 0.5)
+    assert slow.exit_code == 0 and slow.stdout != result.stdout
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert sw("explore", tmp_path / "none.mkv", "--model", tmp_path / "m.safetensors").exit_code == 2

@@ -92,9 +92,9 @@ def test_dense_macs(tiny):
 
 def test_no_hardware_of_another_configuration(tmp_path):
     assert hardware(SMALL, tmp_path) is None
-    folder = tmp_path / "small" / "pnr" / "lfe5u-25f"
+    folder = tmp_path / "small" / "pnr" / "lfe5u-85f"
     folder.mkdir(parents=True)
-    report = {"config": SMALL.digest, "device": "LFE5U-25F", "synthesis": {"luts": 7, "memories": 3}}
+    report = {"config": SMALL.digest, "device": "LFE5U-85F", "synthesis": {"luts": 7, "memories": 3}}
     (folder / "report.json").write_text(json.dumps(report))
     found = hardware(SMALL, tmp_path)
     assert found and (found.luts, found.mhz) == (7, None)

@@ -192,7 +192,7 @@ def explore(
         source = read_model(model)
         _, clip = read_clip(file, source.model.encoding)
         area = exploring.AreaModel()
-        designs = exploring.explore(source, clip, area, Memory(bandwidth=Fraction(bandwidth).limit_denominator(100)))
+        designs = exploring.explore(source, clip, area, Memory(bandwidth=Fraction(str(bandwidth))))
         found = list(track(designs, "designs", len(exploring.DESIGNS), console=screen, transient=True))
         draw_designs(picture, f"{source.model.name}, {file.name}", found)
     table = Table("design", "tables", "cycles", "utilisation")

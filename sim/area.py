@@ -37,7 +37,7 @@ TOP = "block"
 
 def sizes() -> Iterator[tuple[str, Config]]:
     """What is measured."""
-    base = replace(BASE, axi_bits=32)  # words of 32 bits, too
+    base = replace(BASE, axi_bits=32, param_beats=64)  # words of 32 bits, too
     for lanes, issue, word, taps in (
         (16, 1, 32, 1), (16, 2, 32, 1), (16, 2, 32, 2), (32, 2, 32, 1), (32, 2, 32, 2), (32, 2, 64, 2), (32, 4, 64, 2),
         (32, 4, 64, 4), (64, 2, 64, 2), (64, 4, 64, 2), (64, 4, 64, 4),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from itertools import pairwise, product
+from itertools import product
 from operator import or_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -16,8 +16,9 @@ from golden.spec.config import Config, clog2
 from golden.spec.descriptor import field_bits
 from hw.bus import descriptor_layout, is_last, lasts
 from hw.core import Sums, sum_layout, wrap
+from hw.delay_line import DelayLine
 from hw.mux_adder import MuxAdder
-from hw.near import near
+from hw.near import LANES, near
 
 
 def place_layout(config: Config) -> data.StructLayout:
@@ -68,7 +69,7 @@ def _later(m: Module, value: ValueLike, name: str, lean: bool = False) -> Signal
 class Collector(wiring.Component):
     """Takes the cores in turn for each pass, (step, pass, core), ``neuron_lanes`` channels a cycle, and adds up results.
 
-    h = h + the pass's sums, then h <<= ``shift``, until ``end``. The h of each core and beat wait in a line of registers as
+    h = h + the pass's sums, then h <<= ``shift``, until ``end``. The h of each core and beat wait in a line as
     long as a round of all cores, for rounds are strictly in order: no addresses, no multiplexers. A shift happens when h
     is next read: by 0, 1 and 4 at no cost; by 2 and 3 a round of zeros, shifted by 1, goes first for each further bit.
     The sums whose turn it is are gated into registers, two into each, which a table of four inputs does; the next stage takes the
@@ -95,7 +96,8 @@ class Collector(wiring.Component):
     descriptor : Signal(descriptor_layout()), in
     slow : Signal(), in
     results : Array of stream of sum_layout, in
-        One per core; they are looked at once more in the cycle after they were taken, see `hw.core.Core`.
+        One per core. Where all is ``far``, a core is told that its sums are taken in the cycle after the decision, in which they
+        are read; else in that of the decision.
     place : Signal(place_layout()), out
     accs : Signal(ArrayLayout(signed(acc_bits), neuron_lanes)), out
         Results; they stay until the next valid beat.
@@ -125,23 +127,40 @@ class Collector(wiring.Component):
         busy, hold, silent = Signal(), Signal(), Signal()  # silent: a round of zeros
         turn = Signal(c.cores * c.beats, init=1)
         core, beat = Signal(range(max(c.cores, 2))), Signal(range(max(c.beats, 2)))
-        here, end, shift = Signal(), Signal(), Signal(3)
+        here, complete, end, shift = Signal(), Signal(), Signal(), Signal(3)
         take, over, second = Signal(), Signal(), Signal()  # over: of a beat
         step, at_last, only_step = Signal(field_bits("steps", c)), Signal(), Signal()  # at_last: in the last step
         last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
         halves = d.integrate & at_last & last_core & end
-        mine = [turn[i * c.beats:(i + 1) * c.beats].any() if c.cores > 1 else Const(1) for i in range(c.cores)]
+        over_core = over & last_beat
+        own = Signal(c.cores, init=1)  # the core whose turn it is
+        following = Cat(own[-1], own[:-1])
+        with m.If(over_core):
+            m.d.sync += own.eq(following)
 
-        def chosen(values: Iterable[Value]) -> Value:
-            """That of the core whose turn it is."""
-            return reduce(or_, (x & own.replicate(len(x)) for own, x in zip(mine, values, strict=True)))
+        def look(domain: Any, whose: Value, valid: Sequence[Value]) -> None:
+            """At what one of the cores has."""
 
+            def chosen(values: Iterable[Value]) -> Value:
+                return reduce(or_, (x & mine.replicate(len(x)) for mine, x in zip(whose, values, strict=True)))
+
+            domain += [here.eq(chosen(valid)), complete.eq(chosen(x.payload.end for x in self.results)),
+                       shift.eq(chosen(x.payload.shift for x in self.results))]
+
+        now_taken = own & (over_core & ~silent).replicate(c.cores)
+        if not c.far:
+            m.d.comb += Cat(x.ready for x in self.results).eq(now_taken)
+            look(m.d.comb, own, [x.valid for x in self.results])
+        else:  # a cycle ahead; a core hears a cycle late that its sums were taken, while another has its turn
+            m.d.sync += Cat(x.ready for x in self.results).eq(now_taken)
+            valid = [x.valid & ~x.ready for x in self.results]
+            with m.If(over_core):
+                look(m.d.sync, following, valid)
+            with m.Else():
+                look(m.d.sync, own, valid)
         m.d.comb += [
-            here.eq(chosen(x.valid for x in self.results)), end.eq(chosen(x.payload.end for x in self.results) & ~silent),
-            shift.eq(chosen(x.payload.shift for x in self.results)),
-            *(x.ready.eq(own & over & last_beat & ~silent) for own, x in zip(mine, self.results, strict=True)),
-            take.eq(busy & ~hold & (here | silent)), over.eq(take & (second | ~halves)),
-            self.moved.eq(take), self.taken.eq(over & last_beat & end), self.starved.eq(busy & ~here & ~silent),
+            end.eq(complete & ~silent), take.eq(busy & ~hold & (here | silent)), over.eq(take & (second | ~halves)),
+            self.moved.eq(take), self.taken.eq(over_core & end), self.starved.eq(busy & ~here & ~silent),
         ]
         with m.If(take):
             m.d.sync += second.eq(halves & ~second)
@@ -151,15 +170,15 @@ class Collector(wiring.Component):
         with m.If(over):
             m.d.comb += next_turn.eq(Cat(turn[-1], turn[:-1]))
             m.d.sync += beat.eq(beat + 1)
-            with m.If(last_beat):
-                m.d.sync += [beat.eq(0), core.eq(Mux(last_core, 0, core + 1))]
+        with m.If(over_core):
+            m.d.sync += [beat.eq(0), core.eq(Mux(last_core, 0, core + 1))]
 
         # What h becomes before this round: 0, or shifted by 0, 1 or 4.
         rounds = Signal(2)  # of zeros, still to come
         before = Signal(_BEFORE)
         m.d.comb += [silent.eq(rounds != 0), next_rounds.eq(rounds)]
         m.d.sync += rounds.eq(next_rounds)
-        with m.If(over & last_beat & last_core):
+        with m.If(over_core & last_core):
             with m.If(silent):
                 m.d.comb += next_rounds.eq(rounds - 1)
             with m.Else():
@@ -186,7 +205,7 @@ class Collector(wiring.Component):
             with m.Elif(hold):
                 m.d.sync += left.eq(left - 1)
         else:
-            self._wait(m, hold, over & end, mine, last_beat)
+            self._wait(m, hold, over & end, own, last_beat)
         if c.lean:
             self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
         else:
@@ -239,7 +258,7 @@ class Collector(wiring.Component):
                 self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
             ]
 
-    def _wait(self, m: Module, hold: Signal, made: Value, mine: Sequence[Value], last_beat: Value) -> None:
+    def _wait(self, m: Module, hold: Signal, made: Value, mine: Value, last_beat: Value) -> None:
         """``hold`` where a beat would find its bank or its membranes still in use; ``made``: a beat of a result was, of the core
         that ``mine`` names. A register of n ones that shifts out counts n cycles, and its lowest bit says whether one is left.
         """
@@ -293,18 +312,21 @@ class Collector(wiring.Component):
         keep, one, four = (near(m, before1[name], c.neuron_lanes, name) for name in ("keep", "one", "four"))
 
         # Stage 1 -> 2: their sum. Stage 2 -> 3: h, which is at the end of the line, moves on to its beginning.
-        line = [Signal(self.accs.shape(), name=f"h{i}", reset_less=True) for i in range(len(turns))]
-        for lane in range(c.neuron_lanes):
-            parts = [reduce(or_, (sums[g][lane] for sums in gated)) for g in groups]
-            total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}", reset_less=True)
-            m.submodules[f"add{lane}"] = add = MuxAdder(c.acc_bits, c.acc_bits, len(total), c.acc_bits)
-            h = line[-1][lane]
-            m.d.sync += total.eq(sum(parts))
-            m.d.comb += [add.a.eq(h << 4), add.use_a.eq(four[lane]), add.b.eq(total),
-                         add.c.eq(Mux(keep[lane], Mux(one[lane], h << 1, h), 0))]
-            with m.If(taken[lane]):
-                m.d.sync += [line[0][lane].eq(add.sum), *(late[lane].eq(early[lane]) for early, late in pairwise(line))]
-        m.d.comb += self.accs.eq(line[0])
+        for low in range(0, c.neuron_lanes, LANES):
+            lanes = range(low, min(low + LANES, c.neuron_lanes))
+            m.submodules[f"h{low}"] = line = DelayLine(len(lanes) * c.acc_bits, len(turns), low // LANES)
+            m.d.comb += [line.step.eq(taken[low]), Cat(self.accs[lane] for lane in lanes).eq(line.newest)]
+            for lane in lanes:
+                parts = [reduce(or_, (sums[g][lane] for sums in gated)) for g in groups]
+                total = Signal(signed(c.sum_bits + clog2(len(groups))), name=f"total{lane}", reset_less=True)
+                m.submodules[f"add{lane}"] = add = MuxAdder(c.acc_bits, c.acc_bits, len(total), c.acc_bits)
+                h = line.oldest.word_select(lane - low, c.acc_bits).as_signed()
+                m.d.sync += total.eq(sum(parts))
+                m.d.comb += [
+                    add.a.eq(h << 4), add.use_a.eq(four[lane]), add.b.eq(total),
+                    add.c.eq(Mux(keep[lane], Mux(one[lane], h << 1, h), 0)),
+                    line.data.word_select(lane - low, c.acc_bits).eq(add.sum),
+                ]
 
     @staticmethod
     def model(config: Config, d: Mapping[str, int], results: Sequence[Sequence[Sums]]) -> list[list[int]]:

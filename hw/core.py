@@ -52,9 +52,9 @@ class Core(wiring.Component):
     """Adds the weight rows that its queues select, ``issue`` of them a cycle, and hands on what each pass makes.
 
     Groups of ``sharing`` slots add into accumulators of their own. Their pipeline: decode and read address; row; gated row;
-    sum of the slots' rows; accumulate. The slots of a group meet in a barrier at the end of each pass, at no cost where they
-    arrive together; groups do not wait for each other, but a group stands still with complete sums while those before
-    still wait for ``result``.
+    sum of the slots' rows, in two stages where four share; accumulate. The slots of a group meet in a barrier at the end of
+    each pass, at no cost where they arrive together; groups do not wait for each other, but a group stands still with
+    complete sums while those before still wait for ``result``.
 
     Ports
     -----
@@ -65,7 +65,8 @@ class Core(wiring.Component):
         Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
     weights : WeightRead, out
     result : stream of sum_layout, out
-        What was taken stays for a cycle more, in which nothing is valid; not in a lean machine.
+        Where all is ``far``, ``ready`` answers a ``valid`` of an earlier cycle, and the sums are there with it, the rest of the
+        payload before. Else they stay for a cycle after it, in which nothing is valid; in a lean machine they go.
     adds : Signal(), out
         Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago adds to (lanewise).
     states : Signal(state_layout), out
@@ -88,33 +89,37 @@ class Core(wiring.Component):
         m = Module()
         c = self.config
         room = Const(1, 1)
-        decoders = []
+        decoders, arrived = list[Decoder](), list[tuple[Value, Value]]()
         for i in range(c.issue):
             shape = entry_layout(c)
             m.submodules[f"queue{i}"] = queue = Queue(shape.size, c.queue_depth, block=c.lean)
             m.submodules[f"decoder{i}"] = decoder = Decoder(c)
+            came, entry = Signal(name=f"came{i}"), Signal(shape, name=f"entry{i}", reset_less=True)
+            m.d.sync += [came.eq(self.entries[i].valid), entry.eq(self.entries[i].payload)]
+            arrived.append((came, entry.bits[:c.lanes]))
+            if c.far:
+                m.d.comb += [queue.w_data.eq(entry), queue.w_en.eq(came)]
+            else:
+                m.d.comb += [queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid)]
             m.d.comb += [
-                queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid),
                 decoder.entries.payload.eq(queue.r_data), decoder.entries.valid.eq(queue.r_rdy),
-                queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(self.lanewise),
+                queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(near(m, self.lanewise, 1, f"lanewise{i}")[0]),
                 self.weights.row[i].eq(decoder.row),
             ]
-            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT)
+            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT - c.far)
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 
         states = Signal(state_layout(c))
-        here = Signal(c.issue // c.sharing)  # groups whose sums wait
-        m.d.comb += self.result.valid.eq(here.all())
+        here, moving = Signal(c.issue // c.sharing), Signal(c.issue // c.sharing)  # groups whose sums wait, or will
+        m.d.comb += self.result.valid.eq((here | moving).all())
         added = []
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
-            added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], states)
+            added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], moving[group], states)
         # The lanes of an entry are counted as it comes, of the slots that lanewise taps come to: eight at a time, then all.
         eighths: list[Value] = []
-        for i, entry in zip(range(c.taps), self.entries, strict=False):
-            gates, came = Signal(c.lanes, name=f"gates{i}", reset_less=True), Signal(name=f"came{i}")
-            m.d.sync += [gates.eq(entry.payload.bits[:c.lanes]), came.eq(entry.valid)]
+        for i, (came, gates) in enumerate(arrived[:c.taps]):
             for low in range(0, c.lanes, 8):
                 count = Signal(range(9), name=f"count{i}_{low}", reset_less=True)
                 m.d.sync += count.eq(Mux(came, sum(gates[low:low + 8]), 0))
@@ -122,7 +127,7 @@ class Core(wiring.Component):
         m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(eighths), sum(added))), self.states.eq(states)]
         return m
 
-    def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value,
+    def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value, moving: Value,
                states: data.View) -> list[Value]:
         """The pipeline of slots that share accumulators; whether each slot adds a row."""
         c = self.config
@@ -145,11 +150,12 @@ class Core(wiring.Component):
             keeps = near(m, next_keep, c.lanes, f"keep{number}")
             stall, move = stalls[0], moves[0]
         follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
-        after = [signal(follows, f"after{stage}") for stage in range(1, 5)]
+        after = [signal(follows, f"after{stage}") for stage in range(1, 4 + max(clog2(c.sharing), 1))]
         m.d.comb += [
-            release.eq(Cat(x.barrier for _, x in slots).all()), next_complete.eq(Mux(stall, complete, after[2].over)),
+            release.eq(Cat(x.barrier for _, x in slots).all()), next_complete.eq(Mux(stall, complete, after[-2].over)),
             next_here.eq(move | (here & ~(self.result.valid & self.result.ready))),
-            next_keep.eq(Mux(stall, keep, ~after[2].over) & ~fresh),
+            moving.eq(move if c.far else 0),
+            next_keep.eq(Mux(stall, keep, ~after[-2].over) & ~fresh),
         ]
         m.d.sync += [fresh.eq(0), complete.eq(next_complete)]
         if c.lean:
@@ -157,21 +163,25 @@ class Core(wiring.Component):
         else:
             m.d.sync += [here.eq(next_here), keep.eq(next_keep)]
         for i, x in slots:
-            m.d.comb += [x.release.eq(release), x.hold.eq(stall | self.weights.taken[i]), self.weights.en[i].eq(x.wants & ~stall)]
+            taken = self.weights.taken[i] & x.wants
+            m.d.comb += [x.release.eq(release), x.hold.eq(stall | taken), self.weights.en[i].eq(x.wants & ~stall)]
             m.d.sync += [
-                states.busy[i].eq(x.emit), states.neuron[i].eq(stall),
-                states.weights[i].eq(~stall & self.weights.taken[i] & x.full),
-                states.imbalance[i].eq(~stall & ~self.weights.taken[i] & x.full & ~x.emit),
+                states.busy[i].eq(x.emit), states.neuron[i].eq(stall), states.weights[i].eq(~stall & taken),
+                states.imbalance[i].eq(~stall & x.full & ~x.wants),
             ]
         with m.If(~stall):
             first = slots[0][1]
             m.d.sync += [after[0].over.eq(release), after[0].shift.eq(first.shift), after[0].end.eq(first.end)]
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(after)]
         if c.lean:
-            m.d.comb += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
+            m.d.comb += [self.result.payload.shift.eq(after[-1].shift), self.result.payload.end.eq(after[-1].end)]
         elif number == 0:
+            shift, end = Signal(3), Signal()
+            m.d.comb += [self.result.payload.shift.eq(shift), self.result.payload.end.eq(end)]
             with m.If(move):
-                m.d.sync += [self.result.payload.shift.eq(after[3].shift), self.result.payload.end.eq(after[3].end)]
+                m.d.sync += [shift.eq(after[-1].shift), end.eq(after[-1].end)]
+                if c.far:
+                    m.d.comb += [self.result.payload.shift.eq(after[-1].shift), self.result.payload.end.eq(after[-1].end)]
 
         # Stage 1: the rows are read. Stage 2: they wait in registers: memory is slow.
         rows, gates = [], []
@@ -193,7 +203,7 @@ class Core(wiring.Component):
             rows.append(row)
             gates.append(gate2)
 
-        # Stage 3: the sum of the slots' rows, lane by lane. Stage 4: accumulate; the sum that comes with the end of the
+        # Stage 3: the sum of the slots' rows, lane by lane. The last stage: accumulate; the sum that comes with the end of the
         # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
         for lane in range(c.lanes):
             acc, made = (signal(signed(c.sum_bits), f"{name}{lane}", reset_less=True) for name in ("acc", "made"))
@@ -211,17 +221,22 @@ class Core(wiring.Component):
         return [gate[0] & ~stall for gate in gates]
 
     def _sum(self, m: Module, name: str, terms: Sequence[Value], gates: Sequence[Value], stall: Value) -> Signal:
-        """The register with the sum of the terms whose gates are open. Two need no tables besides the carry cells, for that
-        none is open is the register's to know.
+        """The register with the sum of the terms whose gates are open; a stage for each doubling of their number. Two need no
+        tables besides the carry cells, for that none is open is the register's to know.
         """
-        c = self.config
-        total = Signal(signed(c.w_bits + 1 + clog2(c.sharing)), name=f"sum{name}", reset_less=True)
-        if len(terms) == 2:
+        total = Signal(signed(self.config.w_bits + 1 + clog2(len(terms))), name=f"sum{name}", reset_less=True)
+        half = len(terms) // 2
+        if half > 1:
+            halves = [self._sum(m, f"{name}_{at}", terms[at:at + half], gates[at:at + half], stall) for at in (0, half)]
+            with m.If(~stall):
+                m.d.sync += total.eq(halves[0] + halves[1])
+            return total
+        if half:
             m.submodules[f"sum{name}"] = pair = Adder(len(total), len(terms[0]), len(terms[1]))
             m.d.comb += [pair.a.eq(terms[0]), pair.b.eq(terms[1]), pair.use_a.eq(gates[0]), pair.use_b.eq(gates[1])]
             value: Value = pair.sum
         else:
-            value = sum((Mux(gate, term, 0) for gate, term in zip(gates, terms, strict=True)), start=Const(0))
+            value = Mux(gates[0], terms[0], 0)
         with m.If(~stall):
             m.d.sync += total.eq(value)
         with m.If(~stall & ~Cat(gates).any()):

@@ -131,7 +131,14 @@ class Hamming(wiring.Component):
         weight_bits = c.count_bits + 3
         keep_s, keep_a, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(beats_per_group), Signal()
         making, adding = (near(m, signal, lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
-        takes = [near(m, will_take[b], c.neuron_lanes, f"take{b}") for b in range(beats_per_group)]
+        taking = will_take
+        param = Signal.like(self.params.data, name="param", reset_less=True)
+        if c.far:
+            taking = Signal.like(will_take)
+            m.d.sync += [taking.eq(will_take), param.eq(self.params.data)]
+        else:
+            m.d.comb += param.eq(self.params.data)
+        takes = [near(m, taking[b], c.neuron_lanes, f"take{b}") for b in range(beats_per_group)]
         biases, nibbles = [], []
         for lane in range(lanes):
             data_ = count_read.data.word_select(lane, c.count_bits)
@@ -159,7 +166,7 @@ class Hamming(wiring.Component):
             bias = Signal(signed(24), name=f"not_bias{lane}", reset_less=True)
             m.submodules[f"bias{lane}"] = less = MuxAdder(24, 24, weight_bits - 1, 24, invert=True)
             m.d.comb += [
-                less.a.eq(self.params.data.word_select(at_lane, 32)), less.use_a.eq(take), less.c.eq(bias),
+                less.a.eq(param.word_select(at_lane, 32)), less.use_a.eq(take), less.c.eq(bias),
                 less.b.eq(weight >> 1),
             ]
             with m.If(take | adding[lane]):
@@ -186,13 +193,16 @@ class Hamming(wiring.Component):
             param_addr.eq(d.param_base + (group << clog2(beats_per_group))),
             self.params.addr.eq(param_addr + Mux(writing, part >> low, beat)),
         ]
-        m.d.sync += [self.param_write.en.eq(write_back), self.param_write.addr.eq((param_addr << low) + part)]
-        part_before = Signal(range(max(words_per_group, 2)))
-        m.d.sync += part_before.eq(part)
-        kept = (self.params.data.word_select(i % c.neuron_lanes, 32)[24:] for i in range(lanes))
+        goes = data.StructLayout({"en": 1, "addr": len(self.param_write.addr), "part": range(max(words_per_group, 2))})
+        going = [Signal(goes, name=f"going{i}") for i in range(2 + c.far)]
+        m.d.comb += [going[0].en.eq(write_back), going[0].addr.eq((param_addr << low) + part), going[0].part.eq(part)]
+        m.d.sync += [later.eq(earlier) for earlier, later in pairwise(going)]
+        kept = (param.word_select(i % c.neuron_lanes, 32)[24:] for i in range(lanes))
         entries = Signal(lanes * 32)
-        m.d.comb += [entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))),
-                     self.param_write.data.eq(entries.word_select(part_before, c.axi_bits))]
+        m.d.comb += [
+            entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))), self.param_write.en.eq(going[-1].en),
+            self.param_write.addr.eq(going[-1].addr), self.param_write.data.eq(entries.word_select(going[-1].part, c.axi_bits)),
+        ]
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():

@@ -49,8 +49,10 @@ class Lif(wiring.Component):
         self.config = config
         self.spike_bits = clog2(config.levels_max + 1)
         levels = config.levels_max > 1
-        self.latency = 2 if levels else 1
-        self.recovery = (5 if levels else 3) if config.any_neuron else 1
+        #: where beats come between two time steps of the same neurons, h is made in one cycle and compared in the next
+        self.split = config.beats > 1 and not config.lean
+        self.latency = (2 if levels else 1) + self.split
+        self.recovery = ((5 if levels else 3) if config.any_neuron else 1) + self.split
         values = data.ArrayLayout(signed(config.x_bits), config.neuron_lanes)
         super().__init__({
             "descriptor": In(descriptor_layout()), "valid": In(1), "x": In(values), "beat": In(clog2(config.beats)),
@@ -86,7 +88,7 @@ class Lif(wiring.Component):
                      stages[0].beat.eq(self.beat)]
         m.d.sync += [late.eq(early) for early, late in pairwise(stages)]
         now = Signal(control)
-        m.d.comb += now.eq(Mux(self.slow, stages[-1], stages[0]))
+        m.d.comb += now.eq(Mux(self.slow, stages[-1], stages[self.split]))
         fresh = Signal(init=1)  # after a reset, which reaches no membrane
         m.d.sync += fresh.eq(0)
         updates, clears, beats = [], [], near(m, self.beat, c.neuron_lanes, "beat")
@@ -104,8 +106,10 @@ class Lif(wiring.Component):
                 for b, membrane in enumerate(membranes):
                     with m.Case(b):
                         m.d.comb += v.eq(membrane)
+            step = m.d.sync if self.split else m.d.comb
+            step += h.eq(charge.sum)
             m.d.comb += [
-                charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(at.whole), charge.b.eq(self.x[lane]), h.eq(charge.sum),
+                charge.a.eq(v), charge.c.eq(v >> 1), charge.use_a.eq(at.whole), charge.b.eq(self.x[lane]),
                 over.eq(h + at.minus_theta), after.eq(Mux(over < 0, h, Mux(at.soft, over, 0))),
             ]
             self._fire(m, lane, over, at)

@@ -14,6 +14,7 @@ from golden.spec.descriptor import Opcode
 from hw.bus import SpikeRead, SpikeWrite, Unit, mover_waits, read_word, u_read, u_write
 from hw.gearbox import Narrow, Widen
 from hw.jobs import beats, jobs
+from hw.near import near
 from hw.queue import Queue
 from hw.read_dma import ReadDma
 from hw.write_dma import WriteDma
@@ -69,8 +70,8 @@ class Mover(wiring.Component):
         m = Module()
         c, d = self.config, self.unit.descriptor
         wide_bits, short_bits = max(c.word, c.u_beat_bits), min(c.word, c.u_beat_bits)
-        short = Signal()
-        m.d.comb += short.eq(d.space ^ (c.u_beat_bits > c.word))
+        # From the cycle after the start on.
+        space, load_space = (near(m, d.space, 1, name)[0] for name in ("space", "load_space"))
         loading, storing = Signal(), Signal()
 
         # Where the next word lies: an address that runs through step_stride words of a bank, then starts again in the next.
@@ -80,7 +81,7 @@ class Mover(wiring.Component):
         bank = Signal(clog2(c.cores))
         more = Signal()  # left is not 0
         step, block_over = Signal(), Signal()
-        m.d.comb += block_over.eq((run == 1) & ~d.space)
+        m.d.comb += block_over.eq((run == 1) & ~space)
         with m.If(step):
             m.d.sync += [left.eq(left - 1), more.eq(left != 1), addr.eq(addr + 1)]
             if c.cores > 1:
@@ -94,15 +95,16 @@ class Mover(wiring.Component):
         m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
         put, waits = Signal(), Signal()
         m.d.comb += [
-            waits.eq(Mux(d.space, self.waits.u_write, self.waits.spike_write.bit_select(bank, 1))),
-            widen.short.eq(short), widen.narrow.payload.eq(self.read_data.payload.data), widen.wide.ready.eq(~waits),
+            waits.eq(Mux(load_space, self.waits.u_write, self.waits.spike_write.bit_select(bank, 1))),
+            widen.short.eq(load_space ^ (c.u_beat_bits > c.word)), widen.narrow.payload.eq(self.read_data.payload.data),
+            widen.wide.ready.eq(~waits),
             widen.narrow.valid.eq(self.read_data.valid & loading), self.read_data.ready.eq(widen.narrow.ready & loading),
             put.eq(widen.wide.valid & loading & ~waits),
             *(self.spike_write.addr[i].eq(addr) for i in range(c.cores)),
             *(self.spike_write.data[i].eq(widen.wide.payload) for i in range(c.cores)),
-            *(self.spike_write.mask[i].eq((put & ~d.space & (bank == i)).replicate(c.word // c.neuron_lanes))
+            *(self.spike_write.mask[i].eq((put & ~load_space & (bank == i)).replicate(c.word // c.neuron_lanes))
               for i in range(c.cores)),
-            self.u_write.addr.eq(addr), self.u_write.data.eq(widen.wide.payload), self.u_write.en.eq(put & d.space),
+            self.u_write.addr.eq(addr), self.u_write.data.eq(widen.wide.payload), self.u_write.en.eq(put & load_space),
         ]
 
         # STORE: what is read comes to registers (memory is slow). Residual values wait there until the gearbox takes them, spike
@@ -113,24 +115,24 @@ class Mover(wiring.Component):
         words = read_word(m, self.spike_read, addr)
         here_bank = Signal.like(bank)
         spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
-        coming_bank, free, queued = Signal.like(bank), Signal(), Const(0) if c.lean else ~d.space
+        coming_bank, free, queued = Signal.like(bank), Signal(), Const(0) if c.lean else ~space
         m.d.comb += [
-            asks.eq(storing & more & free), fetch.eq(asks & ~Mux(d.space, self.waits.u_read, self.waits.spike_read)),
-            self.spike_read.en.eq(asks & ~d.space), self.u_read.en.eq(asks & d.space), self.u_read.addr.eq(addr),
+            asks.eq(storing & more & free), fetch.eq(asks & ~Mux(space, self.waits.u_read, self.waits.spike_read)),
+            self.spike_read.en.eq(asks & ~space), self.u_read.en.eq(asks & space), self.u_read.addr.eq(addr),
             spike.eq(spikes.word_select(here_bank, c.word)),
-            free.eq(~coming & ~here), narrow.short.eq(short), narrow.wide.valid.eq(here),
-            narrow.wide.payload.eq(Mux(d.space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),
+            free.eq(~coming & ~here), narrow.short.eq(space ^ (c.u_beat_bits > c.word)), narrow.wide.valid.eq(here),
+            narrow.wide.payload.eq(Mux(space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),
             self.write_data.valid.eq(narrow.narrow.valid), narrow.narrow.ready.eq(self.write_data.ready),
         ]
         if not c.lean:
             m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
             room, taken = Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
             m.d.comb += [
-                waiting.w_data.eq(spike), waiting.w_en.eq(here & ~d.space), waiting.r_en.eq(narrow.wide.ready & ~d.space),
+                waiting.w_data.eq(spike), waiting.w_en.eq(here & ~space), waiting.r_en.eq(narrow.wide.ready & ~space),
                 taken.eq(waiting.r_rdy & waiting.r_en),
             ]
-            m.d.sync += room.eq(room - (fetch & ~d.space) + taken)
-            with m.If(~d.space):
+            m.d.sync += room.eq(room - (fetch & ~space) + taken)
+            with m.If(~space):
                 m.d.comb += [free.eq(room != 0), narrow.wide.valid.eq(waiting.r_rdy), narrow.wide.payload.eq(waiting.r_data)]
         m.d.sync += [coming.eq(fetch), coming_bank.eq(bank)]
         with m.If(narrow.wide.ready | queued):

@@ -82,7 +82,7 @@ class Supervisor(wiring.Component):
             m.d.comb += [self.error.eq(1), self.code.eq(code)]
 
         m.d.comb += resetting.eq(1)
-        with m.FSM():
+        with m.FSM():  # ``stop`` is a register of its own, since it goes far: high in DRAIN
             with m.State("REST"):
                 with m.If(self.start):
                     m.d.comb += begin.eq(1)
@@ -90,7 +90,7 @@ class Supervisor(wiring.Component):
             with m.State("RUN"):
                 m.d.comb += [resetting.eq(0), self.busy.eq(1)]
                 with m.If(self.abort):
-                    m.next = "DRAIN"
+                    pass  # goes before all else
                 with m.Elif(self.read_error):
                     fail(ErrorCode.READ)
                 with m.Elif(self.write_error):
@@ -101,11 +101,11 @@ class Supervisor(wiring.Component):
                     fail(ErrorCode.WATCHDOG)
                 with m.Elif(self.finished):
                     m.d.comb += self.well.eq(1)
-                    m.next = "DRAIN"
-                with m.If(self.error):
+                with m.If(self.abort | self.error | self.well):
+                    m.d.sync += self.stop.eq(1)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
-                m.d.comb += [self.stop.eq(1), self.busy.eq(pending)]
+                m.d.comb += self.busy.eq(pending)
                 with m.If(self.start):
                     m.d.sync += pending.eq(1)
                 with m.If(self.abort & pending):
@@ -116,7 +116,7 @@ class Supervisor(wiring.Component):
                     m.d.sync += pending.eq(0)
                     fail(ErrorCode.WATCHDOG)
                 with m.Elif(self.drained & (held == self.HOLD - 1)):
-                    m.d.sync += pending.eq(0)
+                    m.d.sync += [pending.eq(0), self.stop.eq(0)]
                     m.next = "REST"
                     with m.If(pending | self.start):
                         m.d.comb += begin.eq(1)

@@ -30,7 +30,7 @@ class WeightBanks(wiring.Component):
     """``issue`` banks of weight rows, read by every core at once.
 
     A memory has two ports. So each two cores share a copy of a bank, and the first one's port is also the one that
-    writes: a row waits for a cycle in which that core does not read, at the longest until the bank's next row comes.
+    writes: a row waits for a cycle in which that core does not read, at the longest until the next row comes.
     With a port of its own for writing, synthesis would need a copy for each core. One core alone leaves the other port to who
     writes, and no row waits.
 
@@ -65,27 +65,26 @@ class WeightBanks(wiring.Component):
                     ]
             return m
         next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
-        m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data)]
+        row, word, comes = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True), Signal()
+        m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data), comes.eq(self.write.en)]
+        with m.If(comes):
+            m.d.sync += [row.eq(next_row), word.eq(next_word)]
         for slot in range(c.issue):
-            comes = Signal(name=f"comes{slot}")
-            row = Signal.like(self.write.row, name=f"row{slot}")
-            word = Signal.like(self.write.data, name=f"word{slot}", reset_less=True)
-            m.d.sync += comes.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
-            with m.If(comes):
-                m.d.sync += [row.eq(next_row), word.eq(next_word)]
+            mine = Signal(name=f"mine{slot}")
+            m.d.sync += mine.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
             for first in range(0, c.cores, 2):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
-                write, reads = bank.write_port(), [bank.read_port() for _ in range(min(2, c.cores - first))]
+                write, reads = bank.write_port(), [bank.read_port() for _ in range(2)]
                 for user, read in zip(self.read[first:first + 2], reads, strict=True):
                     m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(user.en[slot] & ~user.taken[slot]),
                                  user.data[slot].eq(read.data)]
-                waiting = Signal(name=f"waiting{slot}_{first}")
-                m.d.sync += waiting.eq(comes | (waiting & ~write.en))
-                m.d.comb += [write.addr.eq(row), write.data.eq(word), write.en.eq(waiting)]
-                if len(reads) == 2:
-                    owner = self.read[first]
-                    m.d.comb += [owner.taken[slot].eq(waiting & comes), write.en.eq(waiting & (comes | ~owner.en[slot]))]
-                    with m.If(write.en):
-                        m.d.comb += reads[0].addr.eq(row)
-                    m.d.comb += write.addr.eq(reads[0].addr)
+                # That a row is written is known a cycle ahead: the first core does not read just then, or the next row comes.
+                waiting, next_waiting, now, owner = Signal(name=f"waiting{slot}_{first}"), Signal(), Signal(), self.read[first]
+                m.d.comb += next_waiting.eq(mine | (waiting & ~now))
+                m.d.sync += [waiting.eq(next_waiting), now.eq(next_waiting & (self.write.en | ~owner.en[slot]))]
+                m.d.comb += [
+                    owner.taken[slot].eq(now), write.en.eq(now), write.data.eq(word), write.addr.eq(reads[0].addr),
+                ]
+                with m.If(now):
+                    m.d.comb += reads[0].addr.eq(row)
         return m

@@ -24,7 +24,7 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.spec.config import Config
+from golden.spec.config import Config, clog2
 from golden.spec.descriptor import BYTES, Opcode, taps_at_once
 from golden.spec.registers import STATISTICS, STATISTICS_BYTES
 from sw.bundle import Bundle
@@ -37,9 +37,9 @@ from sw.packing import Array
 Times = NDArray[np.int32]
 
 NEVER = -(1 << 28)  #: a time before everything
-QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue
-MARGIN = 5  #: queue entries kept free for the words on their way: Walker.IN_FLIGHT + 1
-SUM = 4  #: cycles from a slot's last row until the sums are complete
+QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue; where all is far one more
+MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way, likewise
+SUM = 4  #: cycles from a slot's last row until the sums are complete; where four slots share them a cycle more
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
 AROUND = 19  #: cycles from one such set to the next, beside the latency, where they have to wait for that
@@ -203,8 +203,8 @@ class TimedDevice(GoldenDevice):
         coming = min(last, self._ends["linear"]) - max(first, self._began)
         if c.cores == 1 or not rows or coming <= 0 or self._walk is None:
             return
-        period = max((last - first) * banks // rows, 2)
-        plain, slower = (cycles(self._walk, c.queue_depth, x) for x in (0, period))
+        wait = max((last - first) // rows, 1)
+        plain, slower = (cycles(self._walk, c.queue_depth, *x) for x in ((), (max(wait * banks, 2), wait)))
         self._delay("linear", round((slower - plain) * coming / (self._ends["linear"] - self._began)))
 
     def _fetch(self, at: int, beats: int) -> int:
@@ -281,6 +281,10 @@ class Walk:
         Cycles after the last beat in which it takes nothing.
     write : [words]
         Cycles from the last beat until it takes anything of the same core again, at least.
+    sum : int
+        Cycles from a slot's last row until the sums are complete.
+    far : int
+        1 where all is far: words are a cycle longer on their way to the cores, and so is what the collector tells them.
     """
 
     bits: NDArray[np.integer]
@@ -290,6 +294,8 @@ class Walk:
     beats: Array
     rest: Array
     write: Array
+    sum: int = SUM
+    far: int = 1
 
 
 def linear_walk(config: Config, d: Mapping[str, int], banks: NDArray[np.uint8]) -> Walk:
@@ -360,14 +366,14 @@ def _structure(config: Config, d: Mapping[str, int], counts: NDArray[np.uint16],
     rest[result] += _recovery(c, d)
     flat = counts.reshape(len(counts), -1, c.cores, c.issue // c.sharing, c.sharing)
     return Walk(flat, gap.ravel(), search.ravel(), hand.ravel(), beats.reshape(-1, c.cores), rest.reshape(-1, c.cores),
-                write.ravel())
+                write.ravel(), SUM + max(clog2(c.sharing) - 1, 0), int(c.far))
 
 
 def _recovery(config: Config, d: Mapping[str, int]) -> int:
     """Cycles without a beat after each result, because the membranes are made by the slow way (hw/lif.py)."""
     levels = config.levels_max > 1
     slow = config.any_neuron and (d["leak"] % 8 or (levels and d["soft"] and d["levels"] != 1))
-    way = 5 if levels else 3
+    way = (5 if levels else 3) + (config.beats > 1)
     return max(way - config.beats, 0) if slow else 0
 
 
@@ -386,13 +392,14 @@ def port_shares(config: Config, d: Mapping[str, int], walk: Walk, taken: int) ->
 def drain(config: Config) -> int:
     """Cycles from the last beat taken until a LINEAR descriptor is done, and the one in which it starts."""
     levels = config.levels_max > 1
-    return 12 - config.lean + (1 + config.levels_max.bit_length() if levels else 0)
+    split = config.beats > 1 and not config.lean  # neurons take a cycle more
+    return 12 - config.lean + split + (1 + config.levels_max.bit_length() if levels else 0)
 
 
-def cycles(walk: Walk, queue_depth: int, period: int = 0) -> int:
+def cycles(walk: Walk, queue_depth: int, period: int = 0, wait: int = 0) -> int:
     """Cycle in which the last beat of a LINEAR descriptor is taken; the start is cycle 0.
 
-    With ``period``, which is 2 or more, a row of weights comes to every bank each so many cycles.
+    With ``period``, which is 2 or more, a row of weights comes to every bank each so many cycles, of which it can ``wait`` some.
     """
     positions, words = walk.bits.shape[:2]
     warm = -(-WARM // words)
@@ -400,7 +407,7 @@ def cycles(walk: Walk, queue_depth: int, period: int = 0) -> int:
     firsts = [0]
     if positions > length:
         firsts += [min(i, positions - length) for i in range(length - warm, positions - warm, length - warm)]
-    taken = _walk_through(walk, np.array(firsts), length, queue_depth, period)
+    taken = _walk_through(walk, np.array(firsts), length, queue_depth, period, wait)
     total, share = int(taken[-1, 0]), length  # the first piece from its start; the others from where the one before ended
     for i, first in enumerate(firsts[1:], 1):
         total += int(taken[-1, i] - taken[share - first - 1, i])
@@ -408,29 +415,31 @@ def cycles(walk: Walk, queue_depth: int, period: int = 0) -> int:
     return total
 
 
-def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int, period: int) -> Times:
+def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int, period: int, wait: int) -> Times:
     """Cycle in which the last beat of each position is taken, [position of a piece, piece]; the start is cycle 0.
 
     Times are [piece, core, group, slot]. A group that finds its last sums still waiting stands still, with all of the
     pipeline before them; the last of these stops, as many as there are stages, are kept as (from, cycles). A row that comes
-    to a bank takes a cycle of the first core of two, if that has read it in every one of the ``period`` cycles before.
+    to a bank takes a cycle of the first core of two, if that has read it in every one of the ``wait`` cycles before, or begins
+    to just then.
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
+    queue, margin = QUEUE + walk.far, MARGIN + walk.far
     shape = (pieces, *sizes)
     finished, loaded = np.full(shape, NEVER, np.int32), np.full(shape, NEVER, np.int32)  # the slot's last entry
     never = np.full((*shape[:3], 1), NEVER, np.int32)
-    stops = [(never, never * 0)] * SUM
+    stops = [(never, never * 0)] * walk.sum
     results = np.full(shape[:2], NEVER, np.int32)  # the core's last sums are taken
     written = results.copy()  # its next ones can be
     free = np.zeros(pieces, np.int32)  # the collector
     loads = np.full(finished.size * depth, NEVER, np.int32)  # of the slot's last entries, by number modulo depth
     rings = (np.arange(finished.size) * depth).reshape(shape)
     number = np.zeros(shape, np.int64)
-    recent = [(np.full(pieces, NEVER, np.int32), np.full(pieces, NEVER, np.int32))] * MARGIN  # fetched; room for more since
+    recent = [(np.full(pieces, NEVER, np.int32), np.full(pieces, NEVER, np.int32))] * margin  # fetched; room for more since
     fetched = np.zeros(pieces, np.int32)
     begun = fetched
     taken = np.zeros((length, pieces), np.int32)
-    busy = finished  # each slot, in every cycle from this one on
+    busy = read = finished  # each slot, in every cycle from this one on; when it last read a row
     owner = (np.arange(shape[1]) % 2 == 0)[:, None, None]
     for position in range(length):
         for n in range(words):
@@ -444,27 +453,31 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
             if walk.search[n]:
                 ready = np.maximum(ready, begun + walk.search[n])
             for then, room in recent:
-                ready = np.where(then + QUEUE < ready, np.maximum(ready, room), ready)
+                ready = np.where(then + queue < ready, np.maximum(ready, room), ready)
             fetched = ready
 
             # The decoders: one row a cycle, an entry after the other.
-            load = np.maximum(np.maximum(loaded + 1, finished), (fetched + QUEUE)[:, None, None, None])
+            load = np.maximum(np.maximum(loaded + 1, finished), (fetched + queue)[:, None, None, None])
             begin = load + 1
             finish = begin + np.maximum(bits, 1) - 1
             for stop, pause in stops:
                 if (stop + pause > begin).any():
-                    wait = np.where((begin >= stop) & (begin < stop + pause), stop + pause - begin, 0)
-                    begin = begin + wait
-                    finish = finish + wait + pause * ((begin < stop) & (finish + wait >= stop))
+                    over = np.where((begin >= stop) & (begin < stop + pause), stop + pause - begin, 0)
+                    begin = begin + over
+                    finish = finish + over + pause * ((begin < stop) & (finish + over >= stop))
             queued = (bits > 0) | hand
             if period:
+                ago, idle = (begin - 1 + wait) % period + 1, begin - read - 1  # since the last row came, and one was read
+                late = owner & (bits > 0) & (((idle > 0) & (ago == 1)) | ((idle == 1) & (ago <= wait + 1)))
+                begin, finish = begin + late, finish + late
                 busy = np.where(queued & ((begin > finished + 1) | (bits == 0)), begin + (bits == 0), busy)
-                first = -(-np.maximum(begin, busy + period) // period) * period
+                first = -(-np.maximum(begin, busy + wait) // period) * period
                 finish = finish + ((finish - first) // (period - 1) + 1) * (owner & (finish >= first))
+                read = np.where(bits > 0, finish, read)
             loads[(rings + number % depth)[queued]] = load[queued]
             number += queued
             loaded, finished = np.where(queued, load, loaded), np.where(queued, finish, finished)
-            recent = [*recent[1:], (fetched, loads[rings + (number - depth + MARGIN - 1) % depth].max((1, 2, 3)) + 2)]
+            recent = [*recent[1:], (fetched, loads[rings + (number - depth + margin - 1) % depth].max((1, 2, 3)) + 2)]
             if not hand:
                 continue
 
@@ -472,10 +485,10 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
             met = finished.max(3, keepdims=True)
             busy = np.where(finished < met, met + 1, busy)
             finished = np.broadcast_to(met, shape)
-            complete = met + SUM
+            complete = met + walk.sum
             for stop, pause in stops:
                 complete = complete + pause * ((met < stop) & (complete >= stop))
-            kept = np.maximum(complete, results[:, :, None, None] + 1)
+            kept = np.maximum(complete, results[:, :, None, None] + 1 + walk.far)
             stops = [*stops[1:], (complete, kept - complete)]
 
             # The collector takes the cores in turn.

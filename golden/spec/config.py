@@ -150,6 +150,11 @@ class Config:
         return self.word // self.issue
 
     @property
+    def far(self) -> bool:
+        """Whether units lie so far from each other that what goes between them passes registers: of more than two cores."""
+        return self.cores > 2
+
+    @property
     def most_sum(self) -> int:
         """Largest sum that the slots of a group can make of one word."""
         return 15 * self.rows_per_word * self.sharing
@@ -224,7 +229,7 @@ BASE = Config(
 )
 #: The array of ``base`` with what an LFE5U-85F has room for besides (docs/decisions/006-area-and-clock.md).
 BASE_85F = replace(
-    BASE, name="base-85f", neuron_lanes=16, spike_words=2048, u_beats=1024, param_beats=32, ham_tokens=8, taps=2,
+    BASE, name="base-85f", neuron_lanes=16, spike_words=2048, u_beats=1024, param_beats=32, ham_tokens=8, sharing=4, taps=2,
 )
 #: ``small`` with half the lanes and neurons, and what else a GW2AR-18 has room for (docs/boards.md).
 SMALL_GW2AR = replace(

@@ -14,6 +14,7 @@ from amaranth.hdl import Elaboratable
 from hw.boards.catalog import BoardKind
 from hw.boards.top import BoardTop
 from hw.flow import ethernet_core
+from hw.flow.floorplan import plan_of, write_places
 from hw.flow.pnr import area, check_room, steps
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
 
@@ -68,7 +69,8 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
     place = [*chip.place[1:], *(x.format(constraints[0]) for x in chip.constrain), "--json", "netlist.json"]
     if constraints[0].endswith(".cst"):  # which says nothing of clocks
         place += ["--freq", f"{kind.clock / 1e6:g}"]
-    build = digest(tools, text, *cores.values(), *constraints, *passes, *place, *kind.pack, *kind.output)[:BUILD_DIGITS]
+    plan = plan_of(kind.config, chip)
+    build = digest(tools, text, *cores.values(), *constraints, *passes, plan, *place, *kind.pack, *kind.output)[:BUILD_DIGITS]
 
     synthesis = cached(folder / "synthesis.json", build)
     if synthesis is None or not (folder / "netlist.json").exists():
@@ -78,6 +80,8 @@ def make_bitstream(kind: BoardKind, folder: Path, seeds: Iterable[int],
             (folder / f"{core}.v").write_text(verilog)
         yosys(passes, folder)
         synthesis = {"digest": build, **area(json.loads((folder / "netlist.json").read_text()), chip, TOP, TOP)}
+        if plan and synthesis["memories"] <= chip.blocks:
+            write_places(folder / "netlist.json", TOP)
         (folder / "synthesis.json").write_text(json.dumps(synthesis, indent=1))
 
     check_room(synthesis, chip)

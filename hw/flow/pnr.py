@@ -11,6 +11,7 @@ from typing import Any
 from golden.spec.config import Config
 from hw.flow.area import by_block, subtotal
 from hw.flow.devices import DEVICES, HOMES, RESETS, Device
+from hw.flow.floorplan import plan_of, write_places
 from hw.flow.harness import Harness
 from hw.flow.places import places
 from hw.flow.tools import ToolError, beside_python, cached, digest, mend_names, run, synthesis_passes, yosys
@@ -56,13 +57,16 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
     text = mend_names(to_rtlil(harness, TOP, device))
     full = device is DEVICES[HOMES[config.name]]
     passes = synthesis_passes(text, device.synthesis, TOP, RESETS.get(config.name, 0) if full else 0)
-    key = digest(_FLOW_VERSION, version("pyosys"), text, *passes)
+    plan = plan_of(config, device)
+    key = digest(_FLOW_VERSION, version("pyosys"), text, *passes, plan)
     synthesis = cached(folder / "synthesis.json", key)
     if synthesis is None or not (folder / "netlist.json").exists():
         (folder / "design.il").write_text(text)
         seconds = yosys(passes, folder)
         netlist = json.loads((folder / "netlist.json").read_text())
         synthesis = {"digest": key, "seconds": round(seconds), **area(netlist, device, TOP, f"{TOP}.machine")}
+        if plan and synthesis["memories"] <= device.blocks:
+            write_places(folder / "netlist.json", TOP)
         (folder / "synthesis.json").write_text(json.dumps(synthesis, indent=1))
     tools = {"pyosys": version("pyosys")}
     report = {"preset": config.name, "device": device.device, "config": config.digest, "tools": tools, "synthesis": synthesis}

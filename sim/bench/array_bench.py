@@ -12,13 +12,12 @@ from cocotb.triggers import FallingEdge
 from hw.array import Array
 from hw.bus import descriptor_layout
 from sim.bench import cases
-from sim.bench.core_bench import sums_of
+from sim.bench.core_bench import Results, sums_of
 from sim.bench.counts import Counts
 from sim.lib.clock import Bench, Port, Wire
 from sim.lib.memory import SpikeBanks
 from sim.lib.pack import pack
 from sim.lib.runner import settings
-from sim.lib.stream import Sink
 
 
 @cocotb.test()
@@ -44,7 +43,7 @@ async def results_of_random_descriptors(dut: Any) -> None:
         await FallingEdge(dut.clk)
         write["en"].set(0)
         rate = random.choice([1.0, 0.2, 0.02])
-        sinks = [Sink(dut, f"results_{i}", rate) for i in range(config.cores)]
+        sinks = [Results(dut, f"results_{i}", config, rate) for i in range(config.cores)]
         bench.agents = [start, descriptor, spikes, counts, *sinks]
         spikes.banks = case.banks
         descriptor.value = pack(descriptor_layout(), case.values)

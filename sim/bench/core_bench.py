@@ -68,19 +68,28 @@ class Weights:
 
 
 class Results(Sink):
-    """Takes what passes make; fails if it does not stay for a cycle more, in which the neuron unit's registers see it."""
+    """Takes what passes make as the collector does. Where all is far, ``ready`` answers a ``valid`` of an earlier cycle, and sums
+    come with it; else they must stay for a cycle more, but in a lean machine.
+    """
 
-    def __init__(self, dut: Any, config: Config, rate: float) -> None:
-        super().__init__(dut, "result", rate)
-        self.lean, self.kept = config.lean, 0
+    def __init__(self, dut: Any, name: str, config: Config, rate: float) -> None:
+        super().__init__(dut, name, rate)
+        self.ahead, self.stay = config.far, not config.far and not config.lean
+        self.seen, self.kept = False, 0
+
+    def drive(self) -> None:
+        """See `sim.lib.clock.Agent`."""
+        self.ready.set(int((self.seen or not self.ahead) and random.random() < self.rate))
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
         before = len(self.items)
-        super().sample()
-        if before > self.kept and not self.lean:
+        if self.seen or not self.ahead:
+            super().sample()
+        if before > self.kept and self.stay:
             assert self.payload.get() == self.items[-1] and before == len(self.items), "sums went away as they were taken"
         self.kept = before
+        self.seen = bool(self.valid.get()) and not (self.seen and self.ready.last)
 
 
 def sums_of(payload: int, config: Config) -> Sums:
@@ -127,7 +136,7 @@ async def results_of_random_words(dut: Any) -> None:
     for number in range(count):
         lanewise = number % 3 == 2
         words = Words(dut, config, random.choice([1.0, 1.0, 0.3, 0.05]))
-        sink = Results(dut, config, random.choice([1.0, 0.5, 0.1, 0.01]))
+        sink = Results(dut, "result", config, random.choice([1.0, 0.5, 0.1, 0.01]))
         bench.agents = [Wire(dut, "lanewise", lanewise), words, Weights(dut, config, weights, random.choice([0.0, 0.3])), sink,
                         adds]
         bundles = random_words(config, 20, lanewise)

@@ -138,14 +138,15 @@ def quickest(c: Config, d: dict[str, int], passes: list[Sums]) -> int:
     """Cycles in which the beats can be taken, where neither planes nor slow membranes delay any."""
     rounds = sum(1 if x.end else max(1, x.shift if x.shift < 4 else 1) for x in passes)
     logits = c.beats * d["groups"] if d["integrate"] else 0  # of the last core take a beat more
-    return rounds * c.cores * c.beats + logits
+    alone = sum(x.end or x.shift not in (2, 3) for x in passes[:-1]) if c.cores == 1 else 0  # see `FromCore`; zeros need nobody
+    return rounds * c.cores * c.beats + logits + alone
 
 
 class FromCore(Source):
-    """A core's results: what was taken stays for a cycle more, in which nothing is valid."""
+    """A core's results. Unless all is far, what was taken stays for a cycle more, in which nothing is valid."""
 
-    def __init__(self, dut: Any, name: str, rate: float) -> None:
-        super().__init__(dut, name, rate, gate=lambda: self.sent == self.before)
+    def __init__(self, dut: Any, name: str, config: Config, rate: float) -> None:
+        super().__init__(dut, name, rate, gate=lambda: config.far or self.sent == self.before)
         self.before = 0
 
     def drive(self) -> None:
@@ -175,7 +176,7 @@ async def writes_of_random_descriptors(dut: Any) -> None:
             continue
         number += 1
         rates = random.choice([[1.0], [1.0], [0.1], [0.02], [1.0, 0.1, 0.5]])
-        sources = [FromCore(dut, f"results_{i}", random.choice(rates)) for i in range(config.cores)]
+        sources = [FromCore(dut, f"results_{i}", config, random.choice(rates)) for i in range(config.cores)]
         spikes = SpikeWrites(dut, config)
         bench.agents = [start, descriptor, *sources, params, u, spikes, done, taken, saturations]
         shift = random.randint(0, 31)

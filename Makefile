@@ -95,8 +95,8 @@ evaluate: $(READY) ## accuracy, spikes, energy of float, quantised and integer m
 verilog: $(READY) ## build/PRESET/accelerator.v
 	$(PY) -m hw verilog --preset $(PRESET) --out $(BUILD)/$(PRESET)/accelerator.v
 
-pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (ten minutes for small; base has more block RAM than the chip, base-85f does not route)
-	$(PY) -m hw pnr --preset $(PRESET)
+pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (ten minutes for small, half an hour for base-85f; base has more block RAM than the chip; MHZ= to aim at)
+	$(PY) -m hw pnr --preset $(PRESET) $(if $(MHZ),--mhz $(MHZ))
 
 bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker|tangnano20k SEEDS=n IP=a.b.c.d; a quarter of an hour, Tang Nano 40 minutes)
 	$(if $(filter $(NETWORKED),$(BOARD)),$(PY) -m pip install -q -e .[ethernet])

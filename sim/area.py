@@ -16,7 +16,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 from tqdm import tqdm
 
-from golden.spec.config import BASE, MEDIUM, MICRO, SMALL, Config
+from golden.spec.config import BASE, BASE_85F, MEDIUM, MICRO, SMALL, Config
 from hw.control import Control
 from hw.core import Core
 from hw.flow.devices import DEVICES
@@ -44,6 +44,8 @@ def sizes() -> Iterator[tuple[str, Config]]:
     ):
         yield "core", replace(
             base, lanes=lanes, issue=issue, sharing=min(issue, 2), taps=taps, word=word, neuron_lanes=lanes // 2)
+    for lanes, word, taps in ((16, 32, 1), (32, 64, 2), (64, 64, 2)):
+        yield "core", replace(base, lanes=lanes, sharing=4, taps=taps, word=word, neuron_lanes=lanes // 2)
     for cores, lanes, neuron_lanes in ((1, 16, 8), (2, 16, 8), (4, 16, 16), (4, 32, 8), (2, 32, 16), (4, 64, 16), (4, 64, 32)):
         yield "neuron", replace(base, cores=cores, lanes=lanes, neuron_lanes=neuron_lanes)
     for cores, lanes, neuron_lanes in ((1, 8, 2), (2, 16, 8), (4, 32, 16)):
@@ -55,7 +57,7 @@ def sizes() -> Iterator[tuple[str, Config]]:
                                 neuron_lanes=32)
     for config in (MICRO, SMALL, MEDIUM, BASE):
         yield "control", config
-    for config in (SMALL, MEDIUM, BASE):
+    for config in (SMALL, MEDIUM, BASE, BASE_85F):
         yield "machine", config
 
 

@@ -25,9 +25,10 @@ from sw.support import UnsupportedError
 POINTS = Path(__file__).with_name("area_points.json")
 Sizes = Mapping[str, int]
 
-#: What a block's lookup tables grow with; the last term is what it has in any case. Slots that share add by one carry chain.
+#: What a block's lookup tables grow with; the last term is what it has in any case. Slots that share have one accumulator.
 TERMS: dict[str, Callable[[Sizes], tuple[int, ...]]] = {
-    "core": lambda c: (c["lanes"] * c["issue"] // c["sharing"], c["lanes"] * c["taps"], c["word"], 1),
+    "core": lambda c: (
+        c["lanes"] * c["issue"], c["lanes"] * c["issue"] // c["sharing"], c["lanes"] * c["taps"], c["word"], 1),
     "neuron": lambda c: (c["neuron_lanes"], c["neuron_lanes"] * c["any_neuron"], c["cores"] * c["lanes"], 1),
     "hamming": lambda c: (c["lanes"] * c["ham_tokens"], c["lanes"], c["word"] * c["ham_tokens"], 1),
     "walker": lambda c: (c["cores"] * c["word"], c["taps"], 1),

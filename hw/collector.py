@@ -99,6 +99,10 @@ class Collector(wiring.Component):
         One per core. Where all is ``far``, a core is told that its sums are taken in the cycle after the decision, in which they
         are read; else in that of the decision.
     place : Signal(place_layout()), out
+    comes : Signal(), out
+        A beat will be in ``place`` in the next cycle.
+    param : Signal(clog2(param_beats)), out
+        That beat's.
     accs : Signal(ArrayLayout(signed(acc_bits), neuron_lanes)), out
         Results; they stay until the next valid beat.
     moved : Signal(), out
@@ -114,7 +118,7 @@ class Collector(wiring.Component):
         super().__init__({
             "start": In(1), "descriptor": In(descriptor_layout()), "slow": In(1),
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
-            "place": Out(place_layout(config)),
+            "place": Out(place_layout(config)), "comes": Out(1), "param": Out(clog2(config.param_beats)),
             "accs": Out(data.ArrayLayout(signed(config.acc_bits), config.neuron_lanes)),
             "moved": Out(1), "taken": Out(1), "starved": Out(1),
         })
@@ -127,44 +131,50 @@ class Collector(wiring.Component):
         busy, hold, silent = Signal(), Signal(), Signal()  # silent: a round of zeros
         turn = Signal(c.cores * c.beats, init=1)
         core, beat = Signal(range(max(c.cores, 2))), Signal(range(max(c.beats, 2)))
-        here, complete, end, shift = Signal(), Signal(), Signal(), Signal(3)
+        here, end, shift = Signal(), Signal(), Signal(3)  # of that core: there is something to take, if only zeros
         take, over, second = Signal(), Signal(), Signal()  # over: of a beat
         step, at_last, only_step = Signal(field_bits("steps", c)), Signal(), Signal()  # at_last: in the last step
+        rounds, next_rounds = Signal(2), Signal(2)  # of zeros, still to come; after one of all cores
         last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
-        halves = d.integrate & at_last & last_core & end
+        halving = d.integrate & at_last & last_core  # logits of the last time step take two beats
+        if c.far:  # known when this core got its turn
+            next_halving, halving = d.integrate & at_last & (core == c.cores - 2), Signal()
+        halves = halving & end
         over_core = over & last_beat
         own = Signal(c.cores, init=1)  # the core whose turn it is
         following = Cat(own[-1], own[:-1])
         with m.If(over_core):
             m.d.sync += own.eq(following)
+            if c.far:
+                m.d.sync += halving.eq(next_halving)
 
-        def look(domain: Any, whose: Value, valid: Sequence[Value]) -> None:
+        def look(domain: Any, whose: Value, valid: Sequence[Value], silent: Value) -> None:
             """At what one of the cores has."""
 
             def chosen(values: Iterable[Value]) -> Value:
                 return reduce(or_, (x & mine.replicate(len(x)) for mine, x in zip(whose, values, strict=True)))
 
-            domain += [here.eq(chosen(valid)), complete.eq(chosen(x.payload.end for x in self.results)),
+            domain += [here.eq(chosen(valid) | silent), end.eq(chosen(x.payload.end for x in self.results) & ~silent),
                        shift.eq(chosen(x.payload.shift for x in self.results))]
 
         now_taken = own & (over_core & ~silent).replicate(c.cores)
         if not c.far:
             m.d.comb += Cat(x.ready for x in self.results).eq(now_taken)
-            look(m.d.comb, own, [x.valid for x in self.results])
+            look(m.d.comb, own, [x.valid for x in self.results], silent)
         else:  # a cycle ahead; a core hears a cycle late that its sums were taken, while another has its turn
             m.d.sync += Cat(x.ready for x in self.results).eq(now_taken)
             valid = [x.valid & ~x.ready for x in self.results]
             with m.If(over_core):
-                look(m.d.sync, following, valid)
+                look(m.d.sync, following, valid, Mux(last_core, next_rounds != 0, silent))
             with m.Else():
-                look(m.d.sync, own, valid)
+                look(m.d.sync, own, valid, silent)
         m.d.comb += [
-            end.eq(complete & ~silent), take.eq(busy & ~hold & (here | silent)), over.eq(take & (second | ~halves)),
-            self.moved.eq(take), self.taken.eq(over_core & end), self.starved.eq(busy & ~here & ~silent),
+            take.eq(busy & ~hold & here), over.eq(take & (second | ~halves)),
+            self.moved.eq(take), self.taken.eq(over_core & end), self.starved.eq(busy & ~here),
         ]
         with m.If(take):
             m.d.sync += second.eq(halves & ~second)
-        next_turn, next_rounds = Signal.like(turn), Signal(2)
+        next_turn = Signal.like(turn)
         m.d.comb += next_turn.eq(turn)
         m.d.sync += turn.eq(next_turn)
         with m.If(over):
@@ -174,16 +184,15 @@ class Collector(wiring.Component):
             m.d.sync += [beat.eq(0), core.eq(Mux(last_core, 0, core + 1))]
 
         # What h becomes before this round: 0, or shifted by 0, 1 or 4.
-        rounds = Signal(2)  # of zeros, still to come
         before = Signal(_BEFORE)
-        m.d.comb += [silent.eq(rounds != 0), next_rounds.eq(rounds)]
-        m.d.sync += rounds.eq(next_rounds)
+        m.d.comb += [
+            silent.eq(rounds != 0),
+            next_rounds.eq(Mux(silent, rounds - 1, Mux(shift[1] & ~end, shift[:2] - 1, 0))),
+        ]
         with m.If(over_core & last_core):
-            with m.If(silent):
-                m.d.comb += next_rounds.eq(rounds - 1)
-            with m.Else():
+            m.d.sync += rounds.eq(next_rounds)
+            with m.If(~silent):
                 m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end)]
-                m.d.comb += next_rounds.eq(Mux(shift[1] & ~end, shift[:2] - 1, 0))
 
         made = self.taken & last_core
         last = lasts(m, c, d, ("steps",))["steps"]
@@ -205,9 +214,10 @@ class Collector(wiring.Component):
             with m.Elif(hold):
                 m.d.sync += left.eq(left - 1)
         else:
-            self._wait(m, hold, over & end, own, last_beat)
+            self._wait(m, hold, over, end, own, last_beat)
         if c.lean:
-            self._add(m, next_turn & (next_rounds == 0).replicate(len(turn)), take & ~second, before)
+            zeros = Mux(over_core & last_core, next_rounds, rounds) != 0
+            self._add(m, next_turn & ~zeros.replicate(len(turn)), take & ~second, before)
         else:
             self._add(m, turn & (rounds == 0).replicate(len(turn)), _later(m, take & ~second, "take"),
                       _later(m, before, "before"))
@@ -222,6 +232,9 @@ class Collector(wiring.Component):
         s_pos, s_step = Signal(clog2(c.spike_words)), Signal(clog2(c.spike_words))
         last_group, last_x, last_y = (
             is_last(m, c, d, name, x) for name, x in (("groups", group), ("out_w", ox), ("out_h", oy)))
+        if c.far:  # none of them is looked at so soon after a change
+            last_group, last_x, last_y = (
+                _later(m, x, name) for name, x in (("group", last_group), ("x", last_x), ("y", last_y)))
         next_row = Signal(clog2(c.spike_words))
         m.d.sync += next_row.eq(d.dst_pos_stride + d.dst_row_skip)
         last_core = at.core == c.cores - 1
@@ -246,24 +259,29 @@ class Collector(wiring.Component):
         per_word = clog2(c.word // c.neuron_lanes)
         channel_beat = Signal(8 + clog2(c.beats))  # within the output tensor's channels
         m.d.comb += channel_beat.eq(((d.first_group + group)[:8] << clog2(c.beats)) + at.beat)
+        m.d.comb += [self.comes.eq(at.taken), self.param.eq(d.param_base + (group << clog2(c.beats)) + at.beat)]
         m.d.sync += [self.place.valid.eq(at.taken), self.place.final.eq(final)]
         with m.If(at.taken if self.pause else Const(1)):
             m.d.sync += [
                 self.place.first.eq(at.first), self.place.last.eq(at.last),
                 self.place.write.eq(d.integrate | d.bank_mask.bit_select(at.core, 1) | c.lean), self.place.second.eq(at.second),
                 self.place.idle.eq(at.idle), self.place.core.eq(at.core), self.place.beat.eq(at.beat),
-                self.place.param.eq(d.param_base + (group << clog2(c.beats)) + at.beat),
+                self.place.param.eq(self.param),
                 self.place.u.eq(Mux(d.integrate, d.u_src, u_time)
                                 + Mux(d.integrate, (channel_beat << 1) + at.second, channel_beat)),
                 self.place.spikes.eq(s_step + (channel_beat >> per_word)), self.place.part.eq(channel_beat),
             ]
 
-    def _wait(self, m: Module, hold: Signal, made: Value, mine: Value, last_beat: Value) -> None:
-        """``hold`` where a beat would find its bank or its membranes still in use; ``made``: a beat of a result was, of the core
-        that ``mine`` names. A register of n ones that shifts out counts n cycles, and its lowest bit says whether one is left.
+    def _wait(self, m: Module, hold: Signal, over: Value, end: Value, mine: Value, last_beat: Value) -> None:
+        """``hold`` where a beat would find its bank or its membranes still in use; ``over`` and ``end``: a beat of a result was
+        made, of the core that ``mine`` names. A register of n ones that shifts out counts n cycles, and its lowest bit says
+        whether one is left. Where all is far, ``hold`` is a register: what it becomes in either case is known early.
         """
         c, d = self.config, self.descriptor
-        reasons = []
+        made = over & end
+        following = Cat(mine[-1], mine[:-1])
+        reasons = []  # to wait
+        then, else_ = [end & d.fire & (d.out_planes > 1) & ~last_beat], []  # to wait in the next cycle, if ``over`` and if not
         if c.levels_max > 1:  # planes are written one after the other, into each bank for itself
             planes = clog2(c.levels_max + 1)
             for i, own in enumerate(mine):
@@ -272,13 +290,20 @@ class Collector(wiring.Component):
                 with m.If(made & own & d.fire):
                     m.d.sync += writing.eq(Cat(d.out_planes > n for n in range(1, planes)))
                 reasons.append(writing[0] & own)
+                then.append(writing[1:2].any() & Mux(last_beat, following[i], 0))
+                else_.append(writing[1:2].any() & own)
         if self.recovery > c.beats:
             resting = Signal(self.recovery - c.beats)
             m.d.sync += resting.eq(resting >> 1)
             with m.If(made & last_beat & self.slow):
                 m.d.sync += resting.eq(~0)
             reasons.append(resting[0])
-        m.d.comb += hold.eq(reduce(or_, reasons, 0))
+            then += [end & last_beat & self.slow, resting[1:2].any()]
+            else_.append(resting[1:2].any())
+        if c.far:
+            m.d.sync += hold.eq(Mux(over, reduce(or_, then), reduce(or_, else_, Const(0))))
+        else:
+            m.d.comb += hold.eq(reduce(or_, reasons, 0))
 
     def _add(self, m: Module, turns: Value, take: Value, before: ValueLike) -> None:
         """The way of the sums. ``turns`` has a bit for each core and beat, a cycle before these are ``take``n."""

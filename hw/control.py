@@ -17,6 +17,7 @@ from hw.near import near
 from hw.read_dma import ReadDma
 from hw.recorder import Recorder
 from hw.registers import RegisterBank
+from hw.relay import Relay
 from hw.sequencer import Sequencer
 from hw.supervisor import Supervisor
 from hw.write_dma import WriteDma
@@ -89,9 +90,12 @@ class Control(wiring.Component):
         connect(m, sequencer.mover, mover.unit)
         m.d.comb += [
             loader.start.eq(supervisor.go), loader.program.eq(registers.program), loader.segment.eq(registers.segments[0]),
-            loader.idle.eq(sequencer.idle), loader.settled.eq(sequencer.settled), mover.segments.eq(registers.segments),
+            loader.settled.eq(sequencer.settled), mover.segments.eq(registers.segments),
             sequencer.counts.eq(self.counts),
         ]
+
+        step = m.d.sync if c.far else m.d.comb
+        step += loader.idle.eq(sequencer.idle)
 
         # Run control.
         if c.lean:
@@ -139,7 +143,17 @@ class Control(wiring.Component):
         """Memory, and what is told of it: two engines, the one that writes shared with the recorder."""
         c = self.config
         recorder, write_share, read_dma, write_dma = Recorder(c), WriteShare(c), ReadDma(c), WriteDma(c)
-        for name, block in {"recorder": recorder, "write_share": write_share}.items():
+        blocks: dict[str, wiring.Component] = {"recorder": recorder, "write_share": write_share}
+        ways = {"moved": (mover.write_data, write_share.data0), "recorded": (recorder.data, write_share.data1),
+                "read": (read_dma.data0, mover.read_data), "loaded": (read_dma.data1, loader.data)}
+        for name, (source, sink) in ways.items():
+            if c.far:
+                blocks[name] = relay = Relay(source.payload.shape())
+                connect(m, source, relay.before)
+                connect(m, relay.after, sink)
+            else:
+                connect(m, source, sink)
+        for name, block in blocks.items():
             m.submodules[name] = ResetInserter(near(m, supervisor.flush, 1, f"flush_{name}")[0])(block)
         m.submodules.read_dma = ResetInserter(supervisor.kill)(read_dma)
         m.submodules.write_dma = ResetInserter(supervisor.kill)(write_dma)
@@ -148,13 +162,9 @@ class Control(wiring.Component):
         connect(m, write_dma.axi, flipped(write))
         connect(m, mover.read_jobs, read_dma.jobs0)
         connect(m, loader.jobs, read_dma.jobs1)
-        connect(m, read_dma.data0, mover.read_data)
-        connect(m, read_dma.data1, loader.data)
         connect(m, sequencer.records, recorder.records)
         connect(m, mover.write_jobs, write_share.jobs0)
         connect(m, recorder.jobs, write_share.jobs1)
-        connect(m, mover.write_data, write_share.data0)
-        connect(m, recorder.data, write_share.data1)
         connect(m, write_share.jobs, write_dma.jobs)
         connect(m, write_share.data, write_dma.data)
         m.d.comb += [

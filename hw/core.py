@@ -13,8 +13,8 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.config import Config, clog2
 from golden.spec.registers import SLOT_STATES
 from hw.adder import Adder
-from hw.decoder import Decoder
-from hw.near import near
+from hw.decoder import Decoder, open_entry, opened_layout
+from hw.near import LANES, near
 from hw.queue import Queue
 from hw.walker import Walker, entry_layout
 from hw.weight_banks import WeightRead
@@ -62,13 +62,14 @@ class Core(wiring.Component):
     entries : Array of stream of entry_layout, in
         One per slot, always ready: the sender looks at ``room``. In lanewise mode only the first ``taps`` have any ``bits``.
     room : Signal(), out
-        Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago.
+        Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago, where all is ``far`` three.
     weights : WeightRead, out
     result : stream of sum_layout, out
         Where all is ``far``, ``ready`` answers a ``valid`` of an earlier cycle, and the sums are there with it, the rest of the
         payload before. Else they stay for a cycle after it, in which nothing is valid; in a lean machine they go.
     adds : Signal(), out
-        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago adds to (lanewise).
+        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago, where all is far four, adds to
+        (lanewise).
     states : Signal(state_layout), out
         What each slot did two cycles ago, a bit for each that does so.
     """
@@ -92,21 +93,29 @@ class Core(wiring.Component):
         decoders, arrived = list[Decoder](), list[tuple[Value, Value]]()
         for i in range(c.issue):
             shape = entry_layout(c)
-            m.submodules[f"queue{i}"] = queue = Queue(shape.size, c.queue_depth, block=c.lean)
+            stored = opened_layout(c) if c.far else shape
+            m.submodules[f"queue{i}"] = queue = Queue(stored.size, c.queue_depth, block=c.lean)
             m.submodules[f"decoder{i}"] = decoder = Decoder(c)
             came, entry = Signal(name=f"came{i}"), Signal(shape, name=f"entry{i}", reset_less=True)
             m.d.sync += [came.eq(self.entries[i].valid), entry.eq(self.entries[i].payload)]
             arrived.append((came, entry.bits[:c.lanes]))
+            lanewise = near(m, self.lanewise, 1, f"lanewise{i}")[0]
             if c.far:
-                m.d.comb += [queue.w_data.eq(entry), queue.w_en.eq(came)]
+                m.d.comb += [
+                    queue.w_data.eq(open_entry(m, c, entry, lanewise, f"opened{i}")), queue.w_en.eq(came),
+                    decoder.entries.payload.eq(queue.r_data),
+                ]
             else:
-                m.d.comb += [queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid)]
+                taken = Signal(shape, name=f"taken{i}")
+                m.d.comb += [
+                    queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid), taken.eq(queue.r_data),
+                    decoder.entries.payload.eq(open_entry(m, c, taken, lanewise, f"opened{i}")),
+                ]
             m.d.comb += [
-                decoder.entries.payload.eq(queue.r_data), decoder.entries.valid.eq(queue.r_rdy),
-                queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(near(m, self.lanewise, 1, f"lanewise{i}")[0]),
+                decoder.entries.valid.eq(queue.r_rdy), queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(lanewise),
                 self.weights.row[i].eq(decoder.row),
             ]
-            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT - c.far)
+            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT - 2 * c.far)
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 
@@ -117,14 +126,18 @@ class Core(wiring.Component):
         for group in range(c.issue // c.sharing):
             slots = range(group * c.sharing, (group + 1) * c.sharing)
             added += self._group(m, group, [(i, decoders[i]) for i in slots], here[group], moving[group], states)
-        # The lanes of an entry are counted as it comes, of the slots that lanewise taps come to: eight at a time, then all.
-        eighths: list[Value] = []
+        # The lanes of an entry are counted as it comes, of the slots that lanewise taps come to: eight at a time, those of a slot
+        # where all is far, then all.
+        counts: list[Value] = []
         for i, (came, gates) in enumerate(arrived[:c.taps]):
-            for low in range(0, c.lanes, 8):
-                count = Signal(range(9), name=f"count{i}_{low}", reset_less=True)
-                m.d.sync += count.eq(Mux(came, sum(gates[low:low + 8]), 0))
-                eighths.append(count)
-        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(eighths), sum(added))), self.states.eq(states)]
+            eighths = [Signal(range(9), name=f"count{i}_{low}", reset_less=True) for low in range(0, c.lanes, 8)]
+            for n, count in enumerate(eighths):
+                m.d.sync += count.eq(Mux(came, sum(gates[8 * n:8 * n + 8]), 0))
+            counts += eighths
+            if c.far:
+                counts[-len(eighths):] = [Signal(range(c.lanes + 1), name=f"count{i}", reset_less=True)]
+                m.d.sync += counts[-1].eq(sum(eighths))
+        m.d.sync += [self.adds.eq(Mux(self.lanewise, sum(counts), sum(added))), self.states.eq(states)]
         return m
 
     def _group(self, m: Module, number: int, slots: list[tuple[int, Decoder]], here: Value, moving: Value,
@@ -148,7 +161,8 @@ class Core(wiring.Component):
             stalls = near(m, next_complete & next_here, c.lanes, f"stall{number}")
             moves = near(m, next_complete & ~next_here, c.lanes, f"move{number}")
             keeps = near(m, next_keep, c.lanes, f"keep{number}")
-            stall, move = stalls[0], moves[0]
+            stall, move = (near(m, next_complete & x, 1, name)[0] for x, name in (
+                (next_here, f"stops{number}"), (~next_here, f"moved{number}")))
         follows = data.StructLayout({"over": 1, "shift": 3, "end": 1})  # what ends the pass, a stage behind each other
         after = [signal(follows, f"after{stage}") for stage in range(1, 4 + max(clog2(c.sharing), 1))]
         m.d.comb += [
@@ -184,24 +198,27 @@ class Core(wiring.Component):
                     m.d.comb += [self.result.payload.shift.eq(after[-1].shift), self.result.payload.end.eq(after[-1].end)]
 
         # Stage 1: the rows are read. Stage 2: they wait in registers: memory is slow.
-        rows, gates = [], []
+        rows, gates, adds = [], [], list[Value]()
+        broadcast = near(m, ~self.lanewise, c.lanes, f"broadcast{number}")
         for i, x in slots:
-            gate, top = Signal(c.lanes, name=f"gate{i}"), Signal(name=f"top{i}")
+            gate, top = Signal(c.lanes, name=f"gate{i}", reset_less=True), Signal(name=f"top{i}")
             gate2 = Signal(c.lanes, name=f"gate2_{i}", reset_less=True)
+            emitted = [Signal(name=f"emitted{i}_near{lane // LANES}") for lane in range(0, c.lanes, LANES)]
             with m.If(~stall):
-                m.d.sync += top.eq(x.top)
+                m.d.sync += [top.eq(x.top), *(one.eq(x.emit) for one in emitted)]
             row = [Signal(signed(c.w_bits + 1), name=f"row{i}_{lane}", reset_less=True) for lane in range(c.lanes)]
             for lane in range(c.lanes):
                 weight, sign = self.weights.data[i].word_select(lane, c.w_bits), row[lane][-1]
                 with m.If(~stalls[lane]):
                     m.d.sync += [
-                        gate[lane].eq(x.gate[lane] & x.emit), gate2[lane].eq(gate[lane]), row[lane][:-1].eq(weight),
-                        sign.eq(weight[-1]),
+                        gate[lane].eq(x.gate[lane]), gate2[lane].eq(emitted[lane // LANES] & (gate[lane] | broadcast[lane])),
+                        row[lane][:-1].eq(weight), sign.eq(weight[-1]),
                     ]
                 with m.If(~stalls[lane] & ~top):
                     m.d.sync += sign.eq(0)
             rows.append(row)
             gates.append(gate2)
+            adds.append(emitted[0] & ~stall)
 
         # Stage 3: the sum of the slots' rows, lane by lane. The last stage: accumulate; the sum that comes with the end of the
         # pass is its last. In the cycle of ``complete`` the accumulators hold what the pass made, and start anew.
@@ -218,7 +235,7 @@ class Core(wiring.Component):
                 with m.If(moves[lane]):
                     m.d.sync += made.eq(acc)
             m.d.comb += self.result.payload.sums[number][lane].eq(made)
-        return [gate[0] & ~stall for gate in gates]
+        return adds
 
     def _sum(self, m: Module, name: str, terms: Sequence[Value], gates: Sequence[Value], stall: Value) -> Signal:
         """The register with the sum of the terms whose gates are open; a stage for each doubling of their number. Two need no

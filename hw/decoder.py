@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
@@ -43,17 +43,39 @@ def _count(word: Value) -> _Count:
     )
 
 
+def opened_layout(config: Config) -> data.StructLayout:
+    """An entry with what its decoder wants to know at once: whether it has a row to add (``some``), no second one (``single``).
+
+    Where all is ``far`` (broadcast), ``row`` is that of the lowest bit, and ``bits`` are those above it.
+    """
+    return data.StructLayout({"entry": entry_layout(config), "some": 1, "single": 1})
+
+
+def open_entry(m: Module, config: Config, entry: data.View, lanewise: Value, name: str) -> Signal:
+    """An entry in `opened_layout`."""
+    opened = Signal(opened_layout(config), name=name)
+    rows = entry.bits[:config.rows_per_word]
+    count = _count(rows)
+    m.d.comb += [
+        opened.entry.eq(entry), opened.some.eq(has_bits(config, entry, lanewise)), opened.single.eq(lanewise | ~count.two),
+    ]
+    if config.far:
+        with m.If(~lanewise):
+            m.d.comb += [opened.entry.row.eq(entry.row | count.lowest), opened.entry.bits[:len(rows)].eq(rows & (rows - 1))]
+    return opened
+
+
 class Decoder(wiring.Component):
     """Emits the row of the lowest set bit of an entry each cycle (broadcast), or the entry's one row (lanewise).
 
-    The outputs are combinational from registers, in the cycle in which the row is to be read. An entry that was loaded
-    in one cycle emits from the next on; entries follow each other without a gap. An entry marked ``last`` stays until
-    ``release``.
+    The outputs are combinational from registers, in the cycle in which the row is to be read; where all is ``far`` the row is
+    a register. An entry that was loaded in one cycle emits from the next on; entries follow each other without a gap. An
+    entry marked ``last`` stays until ``release``.
 
     Ports
     -----
     lanewise : Signal(), in
-    entries : stream of entry_layout, in
+    entries : stream of opened_layout, in
     hold : Signal(), in
         Emit nothing in this cycle.
     release : Signal(), in
@@ -64,7 +86,7 @@ class Decoder(wiring.Component):
         ``row``, ``gate`` and ``top`` are a row to add.
     row : Signal(), out
     gate : Signal(lanes), out
-        Lanes that add.
+        Lanes that add, if lanewise; else all do.
     top : Signal(), out
         The row's weights are signed.
     barrier : Signal(), out
@@ -78,7 +100,7 @@ class Decoder(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "lanewise": In(1), "entries": In(stream.Signature(entry_layout(config))), "hold": In(1), "release": In(1),
+            "lanewise": In(1), "entries": In(stream.Signature(opened_layout(config))), "hold": In(1), "release": In(1),
             "wants": Out(1), "emit": Out(1), "row": Out(clog2(config.weight_rows)), "gate": Out(config.lanes), "top": Out(1),
             "barrier": Out(1), "shift": Out(3), "end": Out(1), "full": Out(1),
         })
@@ -87,35 +109,32 @@ class Decoder(wiring.Component):
         m = Module()
         c = self.config
         entry = Signal(entry_layout(c))
-        full = self.full
-        bits = entry.bits
+        comes = self.entries.payload
 
         # Broadcast looks at one bit a row; the bits of an entry that lie above these gate lanes only. Whether there are bits,
-        # and whether there is at most one, is known from registers: the barrier of all slots needs it early.
-        rows = bits[:c.rows_per_word]
-        some, single = Signal(), Signal()
+        # and whether this cycle's row is the last one, is known from registers: the barrier of all slots needs it early.
+        rows = entry.bits[:c.rows_per_word]
+        passing, closing = Signal(), Signal()  # it is; then comes the next entry, or the barrier
         left = _count(rows)
-        index = Signal(clog2(c.rows_per_word))
+        more = left.two if c.far else left.three  # one more follows this cycle's row and the next one
         m.d.comb += [
-            index.eq(left.lowest), self.wants.eq(full & some), self.emit.eq(self.wants & ~self.hold),
-            self.row.eq(entry.row | Mux(self.lanewise, 0, index)),
-            self.gate.eq(Mux(self.lanewise, bits[:c.lanes], ~0)),
-            self.top.eq(entry.top),
-        ]
-        exhausted = Signal()
-        m.d.comb += [
-            exhausted.eq(full & (self.lanewise | single) & ~self.hold),
-            self.barrier.eq(exhausted & entry.last),
-            self.shift.eq(entry.shift), self.end.eq(entry.end),
-            self.entries.ready.eq(~full | (exhausted & (~entry.last | self.release))),
+            self.emit.eq(self.wants & ~self.hold), self.barrier.eq(closing & ~self.hold), self.top.eq(entry.top),
+            self.row.eq(entry.row | (0 if c.far else Mux(self.lanewise, 0, left.lowest))),
+            self.gate.eq(entry.bits), self.shift.eq(entry.shift), self.end.eq(entry.end),
+            self.entries.ready.eq(~self.full | (passing & ~self.hold) | self.release),
         ]
         with m.If(self.emit):
-            m.d.sync += [rows.eq(rows & (rows - 1)), some.eq(~single & ~self.lanewise), single.eq(~left.three)]
+            m.d.sync += [
+                rows.eq(rows & (rows - 1)), self.wants.eq(~closing), passing.eq(~more & ~entry.last),
+                closing.eq(closing | (~more & entry.last)),
+            ]
+            if c.far:
+                m.d.sync += entry.row[:clog2(len(rows))].eq(left.lowest)
         with m.If(self.entries.ready):
             m.d.sync += [
-                full.eq(self.entries.valid), entry.eq(self.entries.payload),
-                some.eq(has_bits(c, self.entries.payload, self.lanewise)),
-                single.eq(~_count(self.entries.payload.bits[:c.rows_per_word]).two),
+                self.full.eq(self.entries.valid), entry.eq(comes.entry), self.wants.eq(self.entries.valid & comes.some),
+                passing.eq(self.entries.valid & comes.single & ~comes.entry.last),
+                closing.eq(self.entries.valid & comes.single & comes.entry.last),
             ]
         return m
 

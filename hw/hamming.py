@@ -37,6 +37,8 @@ class Hamming(wiring.Component):
     params : MemoryRead, out
     param_write : MemoryWrite, out
     weights : WeightWrite, out
+    writes : Signal(), out
+        ``param_write`` or ``weights`` is written in this cycle.
     """
 
     def __init__(self, config: Config) -> None:
@@ -44,6 +46,7 @@ class Hamming(wiring.Component):
         super().__init__({
             "unit": In(Unit()), "waits": In(hamming_waits()), "read": Out(SpikeRead(config)),
             "params": Out(param_read(config)), "param_write": Out(param_write(config)), "weights": Out(WeightWrite(config)),
+            "writes": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -92,34 +95,45 @@ class Hamming(wiring.Component):
         with m.If(arrived_v):
             m.d.sync += v.eq(Cat(v, fresh)[c.cores * c.word:])
 
-        # Counting: 1 column of K; 2 popcounts, and A is read; 3 both arrive, memory is slow; 4 their sum is written.
-        counting, running, begins = Signal(), Signal(3), Signal(2)  # bit i: in stage i + 1; a row of A that begins anew
+        # Counting: 1 column of K; 2 popcounts, and A is read; 3 both arrive, memory is slow; 4 their sum is written. Where all is
+        # far, stage 0 comes before: the part of K in which the column lies; and 2 counts the halves of the tokens.
+        counting, running, begins = Signal(), Signal(3 + c.far), Signal(2 + c.far)  # the last bits: in stages up to 3, or 2
         at = Signal(range(depth))  # of A, while rows are made
-        count_addr = [Signal(range(depth), name=f"count_addr{i}") for i in range(1, 4)]
-        columns = near(m, Cat((k[n].bit_select(bit, 1) | ones) for n in range(c.ham_tokens)), lanes, "column")
-        sub1 = Signal.like(sub)
+        count_addr = [Signal(range(depth), name=f"count_addr{i}") for i in range(1 - c.far, 4)]
+        subs = [sub, *(Signal.like(sub, name=f"sub{i}") for i in range(1 - c.far, 2))]
+        near_by, bit0, ones0 = [k[n] for n in range(c.ham_tokens)], bit, ones
+        if c.far:
+            few = c.word // 16
+            bit0, ones0 = Signal(range(few)), Signal()
+            m.d.sync += [bit0.eq(bit), ones0.eq(ones)]
+            for n in range(c.ham_tokens):
+                near_by[n] = Signal(few, name=f"k0_{n}", reset_less=True)
+                m.d.sync += near_by[n].eq(k[n].word_select(bit[clog2(few):], few))
+        columns = near(m, Cat((x.bit_select(bit0, 1) | ones0) for x in near_by), lanes, "column")
         m.d.sync += [
-            sub1.eq(sub),
             count_addr[0].eq((row << clog2(max_groups)) + group), running.eq(Cat(counting, running)),
             begins.eq(Cat(first_block, begins)),
         ]
-        m.d.sync += [later.eq(earlier) for earlier, later in pairwise(count_addr)]
+        m.d.sync += [later.eq(earlier) for line in (count_addr, subs) for earlier, later in pairwise(line)]
         m.d.comb += [
-            count_read.addr.eq(Mux(running[0], count_addr[0], at)), count_write.addr.eq(count_addr[2]),
-            count_write.en.eq(running[2]),
+            count_read.addr.eq(Mux(running[-3], count_addr[-3], at)), count_write.addr.eq(count_addr[-1]),
+            count_write.en.eq(running[-1]),
         ]
-        with m.If(running[0]):
+        with m.If(running[-3]):
             m.d.comb += count_read.en.eq(1)
-        goes_on = near(m, ~begins[1], lanes, "goes_on")
-        lanes_of_v = [v[n].word_select(sub1[:clog2(groups_per_word)], lanes) if groups_per_word > 1 else v[n]
+        goes_on = near(m, ~begins[-1], lanes, "goes_on")
+        lanes_of_v = [v[n].word_select(subs[-1][:clog2(groups_per_word)], lanes) if groups_per_word > 1 else v[n]
                       for n in range(c.ham_tokens)]
+        half = c.ham_tokens >> c.far
         for lane in range(lanes):
-            pop2, pop3 = (Signal(range(c.ham_tokens + 1), name=f"pop{stage}_{lane}", reset_less=True) for stage in (2, 3))
+            pop3 = Signal(range(c.ham_tokens + 1), name=f"pop3_{lane}", reset_less=True)
+            pops = [Signal(range(half + 1), name=f"pop2_{lane}_{at}", reset_less=True) for at in range(0, c.ham_tokens, half)]
             old3 = Signal(c.count_bits, name=f"old{lane}", reset_less=True)
             m.submodules[f"count{lane}"] = add = Adder(c.count_bits, c.count_bits, len(pop3) + 1)
+            found = [lanes_of_v[n][lane] & columns[lane][n] for n in range(c.ham_tokens)]
             m.d.sync += [
-                pop2.eq(sum(lanes_of_v[n][lane] & columns[lane][n] for n in range(c.ham_tokens))), pop3.eq(pop2),
-                old3.eq(count_read.data.word_select(lane, c.count_bits)),
+                *(pop.eq(sum(found[at:at + half])) for at, pop in zip(range(0, c.ham_tokens, half), pops, strict=True)),
+                pop3.eq(sum(pops)), old3.eq(count_read.data.word_select(lane, c.count_bits)),
             ]
             m.d.comb += [
                 add.a.eq(old3), add.b.eq(pop3), add.use_a.eq(goes_on[lane]), add.use_b.eq(1),
@@ -129,8 +143,11 @@ class Hamming(wiring.Component):
         # Writing. A row's weights are 4A + 2 + 2 * ~s, or, to be read two bits further up, 4A + 2; of another head 0. They
         # are made in one cycle and shifted by a slice in each that follows, by the same adder: what else it adds is 0 then.
         weight_bits = c.count_bits + 3
-        keep_s, keep_a, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(beats_per_group), Signal()
+        keep_s, will_keep, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(beats_per_group), Signal()
         making, adding = (near(m, signal, lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
+        # Whose counts are kept next, and how far it is from the group's lanes: which of these are of the same head is known then.
+        next_row, apart = Signal.like(row), Signal(8)
+        m.d.sync += [next_row.eq(row + 1), apart.eq((group << lane_shift) ^ next_row)]
         taking = will_take
         param = Signal.like(self.params.data, name="param", reset_less=True)
         if c.far:
@@ -145,12 +162,13 @@ class Hamming(wiring.Component):
             s, term, minus, weight = (
                 Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
                 (("s", c.count_bits), ("term", weight_bits), ("minus", 1), ("weight", signed(weight_bits))))
-            same_head = (((group << lane_shift) + lane) ^ row)[:8] & d.head_mask == 0
+            keep = Signal(name=f"keep{lane}")
+            m.d.sync += keep.eq(will_keep & ((apart ^ lane) & d.head_mask == 0))
             m.submodules[f"weight{lane}"] = add = MuxAdder(weight_bits, weight_bits, weight_bits, weight_bits, invert=True)
             m.d.comb += [add.a.eq(Cat(Const(1, 1), s)), add.use_a.eq(minus), add.b.eq(term), add.c.eq(weight >> c.w_bits)]
             with m.If(keep_s):
                 m.d.sync += s.eq(data_)
-            with m.If(keep_a & same_head):
+            with m.If(keep):
                 m.d.sync += [term.eq(Cat(Const(2, 2), data_)), minus.eq(~d.dot)]
             with m.Else():
                 m.d.sync += [term.eq(0), minus.eq(0)]
@@ -188,7 +206,7 @@ class Hamming(wiring.Component):
         # channels, or half of one, so writing reads a beat once for each of its words.
         low, words_per_group = clog2(c.param_parts), beats_per_group * c.param_parts
         beat, part = Signal(range(beats_per_group + 1)), Signal(range(words_per_group + 1))
-        param_addr, writing, write_back = Signal(len(self.params.addr)), Signal(), Signal()
+        param_addr, writing, write_back, will_write = Signal(len(self.params.addr)), Signal(), Signal(), Signal()
         m.d.comb += [
             param_addr.eq(d.param_base + (group << clog2(beats_per_group))),
             self.params.addr.eq(param_addr + Mux(writing, part >> low, beat)),
@@ -200,9 +218,15 @@ class Hamming(wiring.Component):
         kept = (param.word_select(i % c.neuron_lanes, 32)[24:] for i in range(lanes))
         entries = Signal(lanes * 32)
         m.d.comb += [
-            entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))), self.param_write.en.eq(going[-1].en),
-            self.param_write.addr.eq(going[-1].addr), self.param_write.data.eq(entries.word_select(going[-1].part, c.axi_bits)),
+            entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))),
         ]
+        step, leaves = (m.d.sync, going[-1]) if c.far else (m.d.comb, going[-2])  # what is written in the next cycle
+        step += [
+            self.param_write.en.eq(going[-1].en), self.param_write.addr.eq(going[-1].addr),
+        ]
+        chosen = near(m, going[-2].part, c.axi_bits, "part") if c.far else [going[-1].part] * c.axi_bits
+        step += (self.param_write.data[i].eq(entries[i::c.axi_bits].bit_select(at, 1)) for i, at in enumerate(chosen))
+        m.d.sync += self.writes.eq(will_write | leaves.en)
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -261,7 +285,7 @@ class Hamming(wiring.Component):
                 with m.If(running == 0):
                     m.next = "BIAS"
             with m.State("BIAS"):
-                m.d.sync += at.eq((c.head_max << clog2(max_groups)) + group)
+                m.d.sync += [at.eq((c.head_max << clog2(max_groups)) + group), next_row.eq(0)]
                 with m.If(beat == beats_per_group):
                     m.d.sync += beat.eq(0)
                     m.next = "SUMS"
@@ -273,21 +297,23 @@ class Hamming(wiring.Component):
                 m.d.sync += [row.eq(0), at.eq(group)]
                 m.next = "KEEP-SUMS"
             with m.State("KEEP-SUMS"):
-                m.d.comb += [count_read.en.eq(1), keep_s.eq(1)]
+                m.d.comb += [count_read.en.eq(1), keep_s.eq(1), will_keep.eq(1)]
                 m.next = "ROW"
             with m.State("ROW"):  # row i of A is here
-                m.d.comb += [keep_a.eq(1), will_make.eq(1)]
+                m.d.comb += will_make.eq(1)
                 m.d.sync += at.eq(at + max_groups)
                 m.next = "MAKE"
             with m.State("MAKE"):
-                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot)]
+                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot), will_write.eq(1)]
                 m.d.sync += [slice_.eq(0), slice_row.eq(group_row)]
                 m.next = "SLICE"
             with m.State("SLICE"):  # the next row of A is read meanwhile
-                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(slice_ != (d.slices - 1)[:2])]
+                another = slice_ != (d.slices - 1)[:2]
+                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(another), will_write.eq(another)]
                 m.d.sync += [slice_.eq(slice_ + 1), slice_row.eq(slice_row + d.slice_words)]
-                with m.If(slice_ == (d.slices - 1)[:2]):
-                    m.d.sync += row.eq(row + 1)
+                with m.If(~another):
+                    m.d.comb += will_keep.eq(1)
+                    m.d.sync += row.eq(next_row)
                     m.next = "ROW"
                     with m.If(row == d.width - 1):
                         with m.If(group[:clog2(parts)] == parts - 1):
@@ -303,9 +329,10 @@ class Hamming(wiring.Component):
                 with m.Elif(~self.waits.params):
                     m.d.comb += [self.params.en.eq(1), write_back.eq(1)]
                     m.d.sync += part.eq(part + 1)
-            with m.State("DONE"):
-                m.d.comb += self.unit.done.eq(1)
-                m.next = "IDLE"
+            with m.State("DONE"):  # when the last parameter is written
+                with m.If(~Cat(self.param_write.en, *(x.en for x in going[1:])).any()):
+                    m.d.comb += self.unit.done.eq(1)
+                    m.next = "IDLE"
         return m
 
     @staticmethod

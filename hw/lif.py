@@ -51,8 +51,10 @@ class Lif(wiring.Component):
         levels = config.levels_max > 1
         #: where beats come between two time steps of the same neurons, h is made in one cycle and compared in the next
         self.split = config.beats > 1 and not config.lean
-        self.latency = (2 if levels else 1) + self.split
-        self.recovery = ((5 if levels else 3) if config.any_neuron else 1) + self.split
+        #: where all is far, steps are counted in two cycles
+        self.deep = levels and config.far
+        self.latency = (2 if levels else 1) + self.split + self.deep
+        self.recovery = ((5 + self.deep if levels else 3) if config.any_neuron else 1) + self.split
         values = data.ArrayLayout(signed(config.x_bits), config.neuron_lanes)
         super().__init__({
             "descriptor": In(descriptor_layout()), "valid": In(1), "x": In(values), "beat": In(clog2(config.beats)),
@@ -146,8 +148,10 @@ class Lif(wiring.Component):
     def _fire(self, m: Module, lane: int, over: Value, at: SimpleNamespace) -> None:
         """A lane's spikes: how many steps lie between theta and h, and one more."""
         c = self.config
+        spikes = Signal(self.spike_bits, name=f"spikes{lane}", reset_less=True)
+        m.d.comb += self.spikes[lane].eq(spikes)
         if c.levels_max == 1:
-            m.d.sync += self.spikes[lane].eq(over >= 0)
+            m.d.sync += spikes.eq(over >= 0)
             return
         over1 = Signal.like(over, name=f"over1_{lane}", reset_less=True)
         coarse = Signal(self.spike_bits + 3, name=f"coarse{lane}")  # steps, four times as many, and what is less
@@ -157,15 +161,25 @@ class Lif(wiring.Component):
             for shift in range(0, c.x_bits, 4):
                 with m.Case(shift >> 2):
                     m.d.comb += coarse.eq(over1[shift:-1])
+        less, beyond = over1[-1], (over1[:-1] & at.beyond).any()
+        if self.deep:
+            coarse, less, beyond = (self._later(m, x, f"{name}_{lane}") for x, name in (
+                (coarse, "coarse2"), (less, "less2"), (beyond, "beyond2")))
         with m.Switch(at.step_shift[:2]):
             for shift in range(4):
                 with m.Case(shift):
                     m.d.comb += more.eq(coarse[shift:])
-        m.d.comb += most.eq((over1[:-1] & at.beyond).any() | (more >= at.levels))
-        with m.If(over1 < 0):
-            m.d.sync += self.spikes[lane].eq(0)
+        m.d.comb += most.eq(beyond | (more >= at.levels))
+        with m.If(less):
+            m.d.sync += spikes.eq(0)
         with m.Else():
-            m.d.sync += self.spikes[lane].eq(Mux(most, at.levels, more + 1))
+            m.d.sync += spikes.eq(Mux(most, at.levels, more + 1))
+
+    @staticmethod
+    def _later(m: Module, value: Value, name: str) -> Signal:
+        register = Signal.like(value, name=name, reset_less=True)
+        m.d.sync += register.eq(value)
+        return register
 
     def _slow(self, m: Module, lane: int, h: Value, after: Value, at: SimpleNamespace) -> Value:
         """The way of a membrane through the stages where not all is done within a cycle.
@@ -175,14 +189,14 @@ class Lif(wiring.Component):
         c = self.config
 
         def later(value: Value, name: str) -> Signal:
-            register = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
+            return self._later(m, value, f"{name}_{lane}")
 
         if c.levels_max == 1:
             v = later(after, "after1")
         else:
             v2 = later(later(Mux(at.many, h, after), "v1"), "v2")
+            if self.deep:
+                v2 = later(v2, "v2_deep")
             lost = Signal(c.x_bits, name=f"lost{lane}")
             m.d.comb += lost.eq(reduce(or_, (
                 at.worth << i & self.spikes[lane][i].replicate(c.x_bits) for i in range(self.spike_bits))))

@@ -22,8 +22,9 @@ class Linear(wiring.Component):
         self.config = config
         super().__init__({
             "flush": In(1), "unit": In(Unit()), "read": Out(SpikeRead(config)), "write": Out(SpikeWrite(config)),
-            "weights": In(WeightWrite(config)), "params": Out(param_read(config)), "u_read": Out(u_read(config)),
-            "u_write": Out(u_write(config)), "counts": Out(counts_layout(config)),
+            "writing": Out(config.cores), "will_write": Out(config.cores), "weights": In(WeightWrite(config)),
+            "params": Out(param_read(config)), "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
+            "counts": Out(counts_layout(config)),
             "saturations": Out(range(config.neuron_lanes + 1)), "u_move": In(u_write(config)), "u_busy": Out(1),
         })
 
@@ -38,12 +39,15 @@ class Linear(wiring.Component):
             connect(m, array.results[i], neuron.results[i])
         for name in ("write", "params", "u_read", "u_write", "u_move"):
             connect(m, flipped(getattr(self, name)), getattr(neuron, name))
+        step = m.d.sync if self.config.far else m.d.comb
+        step += neuron.start.eq(self.unit.start)
         m.d.comb += [
-            array.flush.eq(self.flush), array.start.eq(self.unit.start), neuron.start.eq(self.unit.start),
+            array.flush.eq(self.flush), array.start.eq(self.unit.start),
             array.descriptor.eq(self.unit.descriptor), neuron.descriptor.eq(self.unit.descriptor),
             self.unit.done.eq(neuron.done),
             self.unit.progress.eq(array.fetched | array.counts.busy.any() | neuron.moved), self.counts.eq(array.counts),
             self.counts.results.eq(neuron.taken), self.saturations.eq(neuron.saturations), self.u_busy.eq(neuron.u_busy),
+            self.writing.eq(neuron.writing), self.will_write.eq(neuron.will_write),
         ]
         return m
 

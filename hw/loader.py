@@ -107,8 +107,8 @@ class Loader(wiring.Component):
             m.d.comb += d[f.name].eq(words[f.word][f.lsb + low:f.lsb + bits[f.name]] << low)
         m.d.comb += comes.eq(fetching & self.data.valid)
         arriving = self.data.payload.data
-        beat = Signal(range(BYTES // c.axi_bytes))
-        total = Signal(32)
+        beat = Signal(range(BYTES // c.axi_bytes), reset_less=True)
+        total = Signal(32, reset_less=True)
         place, kept = Signal.like(beat), Signal()
         if c.lean:
             others = beat[4:].all()
@@ -136,6 +136,8 @@ class Loader(wiring.Component):
         legal, in_limits = Signal(), Signal()
         if c.lean:
             m.d.comb += in_limits.eq(d.opcode <= max(Opcode))
+        else:
+            m.d.sync += in_limits.eq(0)
         with m.Switch(d.opcode):
             for opcode, limits in ({} if c.lean else LIMITS).items():
                 with m.Case(int(opcode)):
@@ -149,7 +151,7 @@ class Loader(wiring.Component):
                         whole = (d.mask_low == 0) & ~d.width[:clog2(c.word)].any()
                         checks += [~d.width[:clog2(c.lanes)].any(), ~d.mask_low[:clog2(c.lanes)].any(), d.width <= c.head_max,
                                    whole | (d.mask_low + d.width <= c.word)]
-                    m.d.comb += in_limits.eq(Cat(checks).all())
+                    m.d.sync += in_limits.eq(Cat(checks).all())
         marked = Signal()
         m.d.comb += marked.eq(d.magic == MAGIC)
         if c.lean:  # looked at as it comes, and not kept
@@ -205,6 +207,8 @@ class Loader(wiring.Component):
             m.d.sync += [here.eq(here + BYTES), number.eq(number + 1)]
             m.next = "NEXT"
 
+        through, loaded = Signal(), Signal()  # the image; a cycle ago
+        m.d.sync += loaded.eq(through)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [here.eq(self.segment + self.program), number.eq(0)]
@@ -241,8 +245,8 @@ class Loader(wiring.Component):
                 ]
                 m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += loading.eq(1)
-                with m.If((left == 0) & ~self.jobs.valid & ~stuck):
+                m.d.comb += [loading.eq(1), through.eq((left == 0) & ~self.jobs.valid & ~stuck)]
+                with m.If(loaded if c.far else through):
                     m.next = "PARAMS"
                     with m.If(late):
                         m.d.sync += late.eq(0)

@@ -79,23 +79,25 @@ class Mover(wiring.Component):
         left, addr = Signal(range(depth + 1) if c.lean else 21), Signal(range(depth))
         block, run = Signal(range(depth)), Signal(16)
         bank = Signal(clog2(c.cores))
-        more = Signal()  # left is not 0
+        more, next_more = Signal(), Signal()  # left is not 0
         step, block_over = Signal(), Signal()
-        m.d.comb += block_over.eq((run == 1) & ~space)
+        m.d.comb += [block_over.eq((run == 1) & ~space), next_more.eq(Mux(step, left != 1, more))]
+        m.d.sync += more.eq(next_more)
+        next_bank = Mux(step & block_over, bank + 1, bank)[:len(bank)]
         with m.If(step):
-            m.d.sync += [left.eq(left - 1), more.eq(left != 1), addr.eq(addr + 1)]
+            m.d.sync += [left.eq(left - 1), addr.eq(addr + 1)]
             if c.cores > 1:
                 m.d.sync += run.eq(run - 1)
                 with m.If(block_over):
-                    m.d.sync += [run.eq(d.step_stride), bank.eq(bank + 1), addr.eq(block)]
+                    m.d.sync += [run.eq(d.step_stride), bank.eq(next_bank), addr.eq(block)]
                     with m.If(bank == c.cores - 1):
                         m.d.sync += [addr.eq(addr + 1), block.eq(addr + 1)]
 
         # LOAD
         m.submodules.widen = widen = Widen(c.axi_bits, wide_bits, short_bits)
         put, waits = Signal(), Signal()
+        m.d.sync += waits.eq(Mux(load_space, self.waits.u_write, self.waits.spike_write.bit_select(next_bank, 1)))
         m.d.comb += [
-            waits.eq(Mux(load_space, self.waits.u_write, self.waits.spike_write.bit_select(bank, 1))),
             widen.short.eq(load_space ^ (c.u_beat_bits > c.word)), widen.narrow.payload.eq(self.read_data.payload.data),
             widen.wide.ready.eq(~waits),
             widen.narrow.valid.eq(self.read_data.valid & loading), self.read_data.ready.eq(widen.narrow.ready & loading),
@@ -115,30 +117,35 @@ class Mover(wiring.Component):
         words = read_word(m, self.spike_read, addr)
         here_bank = Signal.like(bank)
         spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
-        coming_bank, free, queued = Signal.like(bank), Signal(), Const(0) if c.lean else ~space
+        coming_bank, queued = Signal.like(bank), Const(0) if c.lean else ~space
+        next_here = Signal()
         m.d.comb += [
-            asks.eq(storing & more & free), fetch.eq(asks & ~Mux(space, self.waits.u_read, self.waits.spike_read)),
+            fetch.eq(asks & ~Mux(space, self.waits.u_read, self.waits.spike_read)),
             self.spike_read.en.eq(asks & ~space), self.u_read.en.eq(asks & space), self.u_read.addr.eq(addr),
             spike.eq(spikes.word_select(here_bank, c.word)),
-            free.eq(~coming & ~here), narrow.short.eq(space ^ (c.u_beat_bits > c.word)), narrow.wide.valid.eq(here),
+            narrow.short.eq(space ^ (c.u_beat_bits > c.word)), narrow.wide.valid.eq(here),
             narrow.wide.payload.eq(Mux(space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),
             self.write_data.valid.eq(narrow.narrow.valid), narrow.narrow.ready.eq(self.write_data.ready),
         ]
-        if not c.lean:
+        if c.lean:
+            m.d.comb += asks.eq(storing & more & ~coming & ~here)
+        else:  # known a cycle ahead: who asks for the ports of the scratchpad steers all of them
             m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
             room, taken = Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
+            next_room = Signal.like(room)
             m.d.comb += [
                 waiting.w_data.eq(spike), waiting.w_en.eq(here & ~space), waiting.r_en.eq(narrow.wide.ready & ~space),
                 taken.eq(waiting.r_rdy & waiting.r_en),
             ]
-            m.d.sync += room.eq(room - (fetch & ~space) + taken)
+            m.d.comb += next_room.eq(room - (fetch & ~space) + taken)
+            m.d.sync += [room.eq(next_room), asks.eq(storing & next_more & Mux(space, ~fetch & ~next_here, next_room != 0))]
             with m.If(~space):
-                m.d.comb += [free.eq(room != 0), narrow.wide.valid.eq(waiting.r_rdy), narrow.wide.payload.eq(waiting.r_data)]
+                m.d.comb += [narrow.wide.valid.eq(waiting.r_rdy), narrow.wide.payload.eq(waiting.r_data)]
         m.d.sync += [coming.eq(fetch), coming_bank.eq(bank)]
-        with m.If(narrow.wide.ready | queued):
-            m.d.sync += here.eq(0)
+        m.d.comb += next_here.eq(coming | (here & ~(narrow.wide.ready | queued)))
+        m.d.sync += here.eq(next_here)
         with m.If(coming):
-            m.d.sync += [here.eq(1), here_bank.eq(coming_bank)]
+            m.d.sync += here_bank.eq(coming_bank)
         if c.lean:  # nobody else reads meanwhile: the memories hold it
             m.d.comb += [spikes.eq(words), beat.eq(self.u_read.data)]
         else:

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.config import Config, clog2
 from hw.bus import SpikeWrite, descriptor_layout, param_read, parameter_layout, u_read, u_write
-from hw.collector import Collector, place_layout
+from hw.collector import Collector, _later, place_layout
 from hw.core import Sums, sum_layout, wrap
 from hw.lif import Lif
 from hw.mux_adder import MuxAdder
@@ -47,11 +47,13 @@ class Neuron(wiring.Component):
     u_read : MemoryRead, out
     u_write : MemoryWrite, out
     write : SpikeWrite, out
+    writing, will_write : Signal(cores), out
+        Which banks are written; which will be in the next cycle, not of a lean machine.
     u_move : MemoryWrite, in
         What somebody else writes into the residual memory, a cycle later: it goes through the last register of the values, which
         can choose at no cost.
     u_busy : Signal(), out
-        That register is in use: nothing must come from ``u_move`` in this cycle.
+        That register will be in use: nothing must come from ``u_move`` in the next cycle.
     done : Signal(), out
         One cycle, after the last write.
     moved : Signal(), out
@@ -72,8 +74,10 @@ class Neuron(wiring.Component):
             "start": In(1), "descriptor": In(descriptor_layout()),
             "results": In(stream.Signature(sum_layout(config))).array(config.cores),
             "params": Out(param_read(config)), "u_read": Out(u_read(config)), "u_write": Out(u_write(config)),
-            "write": Out(SpikeWrite(config)), "done": Out(1), "moved": Out(1), "taken": Out(1), "starved": Out(1),
-            "saturations": Out(range(config.neuron_lanes + 1)), "u_move": In(u_write(config)), "u_busy": Out(1),
+            "write": Out(SpikeWrite(config)), "writing": Out(config.cores), "will_write": Out(config.cores), "done": Out(1),
+            "moved": Out(1), "taken": Out(1), "starved": Out(1), "saturations": Out(range(config.neuron_lanes + 1)),
+            "u_move": In(u_write(config)),
+            "u_busy": Out(1),
         })
         self.lif = Lif(config)
         #: cycles from the decision to take the last beat until ``done``
@@ -101,9 +105,10 @@ class Neuron(wiring.Component):
             m.d.sync += valid.eq(stages[i - 1].valid)
             m.d.comb += [stages[i].eq(collector.place), stages[i].valid.eq(valid)]
 
-        # The memories: U in place of the bias is read together with it, U to be added as late as it can be.
+        # The memories: U in place of the bias comes together with it, U to be added as late as it can be.
         m.d.comb += [
-            self.params.addr.eq(stages[1].param), self.params.en.eq(stages[1].valid),
+            self.params.addr.eq(collector.param if c.far else stages[1].param),
+            self.params.en.eq(collector.comes if c.far else stages[1].valid),
             self.u_read.addr.eq(Mux(d.partial, stages[1].u, stages[4].u)),
             self.u_read.en.eq(Mux(d.partial, stages[1].valid, stages[4].valid & d.residual)),
         ]
@@ -118,13 +123,19 @@ class Neuron(wiring.Component):
         m.d.comb += [lif.valid.eq(stages[7].valid), lif.beat.eq(stages[7].beat), lif.write.eq(stages[7].write),
                      lif.last.eq(stages[7].last)]
         eighths = [Signal(range(9), name=f"saturated{i}") for i in range(0, c.neuron_lanes, 8)]
+        counts = stages[7].valid & stages[7].write & ~stages[7].idle
+        if c.far:
+            over, counts = _later(m, over, "over"), _later(m, counts, "counts")
         for i, part in enumerate(eighths):
-            m.d.sync += part.eq(Mux(stages[7].valid & stages[7].write & ~stages[7].idle, sum(over[8 * i:8 * i + 8]), 0))
+            m.d.sync += part.eq(Mux(counts, sum(over[8 * i:8 * i + 8]), 0))
         m.d.sync += self.saturations.eq(sum(eighths))
 
         # Stage 8: residual values; of logits first the lower halves, then the upper ones.
         apart, writes = Signal(clog2(c.u_beats)), Signal()
-        m.d.comb += [writes.eq(stages[7].write & Mux(d.integrate, stages[7].last, d.u_write)), self.u_busy.eq(stages[7].valid)]
+        m.d.comb += [
+            writes.eq(stages[7].write & Mux(d.integrate, stages[7].last, d.u_write)),
+            self.u_busy.eq(stages[6].valid),
+        ]
         m.d.sync += [
             apart.eq(d.u_dst - d.u_src), self.u_write.en.eq(Mux(stages[7].valid, writes, self.u_move.en)),
             self.u_write.addr.eq(Mux(stages[7].valid, stages[7].u + apart, self.u_move.addr)),
@@ -148,9 +159,10 @@ class Neuron(wiring.Component):
             return Signal(of(bits), name=f"{name}_{lane}", reset_less=True)
 
         # 2 -> 3: what the memories say; they are slow. Logits are not shifted but for their upper halves.
-        param = Signal(parameter_layout(), name=f"param_{lane}")
+        param = Signal(parameter_layout(), name=f"param_near{lane}", reset_less=True)  # apart from HAMMING's
         bias3, shift3, shift4 = register("bias3", c.acc_bits), register("shift3", 5, unsigned), register("shift4", 5, unsigned)
-        m.d.comb += param.eq(self.params.data.word_select(lane, 32))
+        step = m.d.sync if c.far else m.d.comb  # where it is far, it was asked for a cycle before
+        step += param.eq(self.params.data.word_select(lane, 32))
         u = self.u_read.data.word_select(lane, 16)[:c.u_bits].as_signed()
         m.d.sync += [bias3.eq(Mux(at.partial, u, param.bias)),
                      shift3.eq(Mux(at.integrate, Cat(Const(8, 4), stages[2].second), param.shift8))]
@@ -208,7 +220,7 @@ class Neuron(wiring.Component):
                 written = mine & (place.beat == c.beats - 1)
                 m.d.comb += [
                     self.write.mask[i].eq(part & written.replicate(len(part))), self.write.addr[i].eq(place.spikes),
-                    self.write.data[i].eq(spikes.replicate(c.word // c.lanes)),
+                    self.write.data[i].eq(spikes.replicate(c.word // c.lanes)), self.writing[i].eq(written),
                 ]
                 continue
             m.submodules[f"planes{i}"] = planes = PlaneWriter(c)
@@ -216,6 +228,7 @@ class Neuron(wiring.Component):
                 planes.descriptor.eq(d), planes.load.eq(mine), planes.first.eq(place.spikes), planes.part.eq(part),
                 planes.idle.eq(place.idle), planes.spikes.eq(spikes),
                 self.write.mask[i].eq(planes.mask), self.write.addr[i].eq(planes.addr), self.write.data[i].eq(planes.data),
+                self.writing[i].eq(planes.writing), self.will_write[i].eq(planes.will_write),
             ]
 
     @staticmethod

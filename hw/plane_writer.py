@@ -30,6 +30,8 @@ class PlaneWriter(wiring.Component):
     spikes : Signal(ArrayLayout(bits of levels_max, neuron_lanes)), in
     mask, addr, data : out
         As `hw.bus.SpikeWrite` has for each bank.
+    writing, will_write : Signal(), out
+        ``mask`` is not 0; in the next cycle.
     """
 
     def __init__(self, config: Config) -> None:
@@ -39,7 +41,8 @@ class PlaneWriter(wiring.Component):
         super().__init__({
             "descriptor": In(descriptor_layout()), "load": In(1), "first": In(address), "part": In(parts), "idle": In(1),
             "spikes": In(data.ArrayLayout(self.planes, config.neuron_lanes)),
-            "mask": Out(parts), "addr": Out(address), "data": Out(config.word),
+            "mask": Out(parts), "addr": Out(address), "data": Out(config.word), "writing": Out(1),
+            "will_write": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -48,10 +51,12 @@ class PlaneWriter(wiring.Component):
         left = Signal(range(self.planes + 1))
         planes = [Signal(c.neuron_lanes, name=f"plane{i}", reset_less=True) for i in range(self.planes)]
         m.d.comb += self.data.eq(planes[0].replicate(c.word // c.neuron_lanes))
+        m.d.comb += self.will_write.eq(self.load | (left > 1))
+        m.d.sync += self.writing.eq(self.will_write)
         with m.If(left != 0):
             m.d.sync += [left.eq(left - 1), self.addr.eq(self.addr + d.dst_plane_stride)]
             m.d.sync += [now.eq(after) for now, after in pairwise(planes)]
-        with m.If(left == 1):
+        with m.If(~self.will_write):
             m.d.sync += self.mask.eq(0)
         with m.If(self.load):
             m.d.sync += [left.eq(d.out_planes), self.mask.eq(self.part), self.addr.eq(self.first)]

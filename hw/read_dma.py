@@ -85,24 +85,15 @@ class ReadDma(wiring.Component):
             with m.If(take & (older_count == i)):
                 m.d.sync += [enders[i].eq(burst.last), users[i].eq(user)]
 
-        # A block RAM is slow, so what it shows waits in a register. Who takes that decides late, so where he is far, there is
-        # a second one.
-        here, full, load, there = Signal(), Signal(), Signal(), Signal()
-        beat, spare = Signal(bits + 2, reset_less=True), Signal(bits + 2, reset_less=True)
+        # A block RAM is slow, so what it shows waits in a register.
+        here, load, beat = Signal(), Signal(), Signal(bits + 2, reset_less=True)
         m.d.comb += [
             fifo.w_data.eq(Cat(axi.rdata, axi.rlast & enders[0], users[0])), fifo.w_en.eq(wanted & ~self.stop),
-            load.eq(~here | Mux(beat[-1], self.data1.ready, self.data0.ready)), there.eq(~full if self.config.far else load),
-            fifo.r_en.eq(there | self.stop), pop.eq(fifo.r_rdy & there),
+            load.eq(~here | Mux(beat[-1], self.data1.ready, self.data0.ready)),
+            fifo.r_en.eq(load | self.stop), pop.eq(fifo.r_rdy & load),
         ]
         with m.If(load):
-            m.d.sync += [here.eq(full | fifo.r_rdy), beat.eq(Mux(full, spare, fifo.r_data))]
-        if self.config.far:
-            with m.If(there):
-                m.d.sync += spare.eq(fifo.r_data)
-            with m.If(load | self.stop):
-                m.d.sync += full.eq(0)
-            with m.Elif(pop):
-                m.d.sync += full.eq(1)
+            m.d.sync += [here.eq(fifo.r_rdy), beat.eq(fifo.r_data)]
         for i, theirs in enumerate((self.data0, self.data1)):
             m.d.comb += [
                 theirs.payload.data.eq(beat[:bits]), theirs.payload.last.eq(beat[bits]),
@@ -114,7 +105,7 @@ class ReadDma(wiring.Component):
             m.d.sync += promised.eq(promised + burst.len + 1 - pop)
         with m.Else():
             m.d.sync += promised.eq(promised - pop)
-        m.d.comb += self.idle.eq((count == 0) & ~axi.arvalid & (fifo.level == 0) & ~here & ~full)
+        m.d.comb += self.idle.eq((count == 0) & ~axi.arvalid & (fifo.level == 0) & ~here)
         return m
 
     @staticmethod

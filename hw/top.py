@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Module, Mux, ResetInserter, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, PureInterface, connect, flipped
 
@@ -81,16 +81,14 @@ class Accelerator(wiring.Component):
         share(params.read, [(x.en, x) for x in (linear.params, hamming.params)])
         share(params.write, [(x.en, x) for x in (hamming.param_write, control.param_write)])
         share(linear.weights, [(x.en, x) for x in (hamming.weights, control.weight_write)])
-        writing = Signal(c.cores)
         for i in range(c.cores):  # each bank for itself
-            m.d.comb += writing[i].eq(linear.write.mask[i].any())
             for name in scratchpad.write.signature.members:
                 ours, theirs = getattr(linear.write, name)[i], getattr(control.spike_write, name)[i]
-                m.d.comb += getattr(scratchpad.write, name)[i].eq(Mux(writing[i], ours, theirs))
+                m.d.comb += getattr(scratchpad.write, name)[i].eq(Mux(linear.writing[i], ours, theirs))
         m.d.comb += [
-            control.waits.spike_read.eq(linear.read.en), control.waits.spike_write.eq(writing),
+            control.waits.spike_read.eq(linear.read.en), control.waits.spike_write.eq(linear.will_write),
             control.waits.u_read.eq(linear.u_read.en), control.waits.u_write.eq(linear.u_busy),
-            control.write_waits.eq(hamming.weights.en | hamming.param_write.en),
+            control.write_waits.eq(hamming.writes),
             hamming.waits.read.eq(linear.read.en | control.spike_read.en), hamming.waits.params.eq(linear.params.en),
         ]
         return m

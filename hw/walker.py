@@ -271,6 +271,10 @@ class Walker(wiring.Component):
             else:
                 m.d.sync += late.eq(early)
         m.d.comb += under_way.eq((tag1.valid | tag2.valid) & c.lean)
+        tags = [tag3] * c.cores  # each for what lies near it
+        if c.far:
+            tags = [Signal(tag, name=f"tag_near{core}", reset_less=True) for core in range(c.cores)]
+            m.d.sync += [mine.eq(tag2) for mine in tags]
         inside = Signal()
         m.d.comb += [
             inside.eq((iy.as_unsigned() < d.in_h[:len(iy)]) & (ix.as_unsigned() < d.in_w[:len(ix)])),
@@ -302,8 +306,8 @@ class Walker(wiring.Component):
         m.d.sync += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)
                             & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones))
         for core in range(c.cores):
-            words = [fetched_words[i][core] for i in range(c.taps)]
-            gates = [x.word_select(tag3.sub[:sub_groups], c.lanes) if sub_groups else x for x in words]
+            words, own = [fetched_words[i][core] for i in range(c.taps)], tags[core]
+            gates = [x.word_select(own.sub[:sub_groups], c.lanes) if sub_groups else x for x in words]
             kept = Signal(c.word, name=f"kept{core}")
             m.d.comb += kept.eq(reduce(or_, words) & keep)
             shares = [Cat(kept[b] for b in range(i, c.word, c.issue)) for i in range(c.issue)]
@@ -312,15 +316,14 @@ class Walker(wiring.Component):
                 bits = Signal(entry.p.bits.shape(), name=f"bits{core}_{i}")
                 m.d.comb += bits.eq(gates[i] if i < c.taps else 0)
                 with m.If(~d.lanewise):
-                    with m.Switch(tag3.turn):
+                    with m.Switch(own.turn):
                         for turned in range(c.issue):
                             with m.Case(turned):
                                 m.d.comb += bits[:c.rows_per_word].eq(shares[(i - turned) % c.issue])
                 m.d.comb += [
                     entry.p.row.eq(entry_rows[i if i < c.taps else 0]), entry.p.bits.eq(bits),
-                    entry.p.top.eq(tag3.top), entry.p.last.eq(tag3.last),
-                    entry.p.shift.eq(tag3.shift), entry.p.end.eq(tag3.end),
-                    entry.valid.eq(tag3.valid & (tag3.last | has_bits(c, entry.p, d.lanewise))),
+                    entry.p.top.eq(own.top), entry.p.last.eq(own.last), entry.p.shift.eq(own.shift), entry.p.end.eq(own.end),
+                    entry.valid.eq(own.valid & (own.last | has_bits(c, entry.p, d.lanewise))),
                 ]
         return m
 

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from golden.spec.config import Config, clog2
 from hw.bus import WeightWrite
+from hw.near import near
 
 
 class WeightRead(Signature):
@@ -65,25 +66,30 @@ class WeightBanks(wiring.Component):
                     ]
             return m
         next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
-        row, word, comes = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True), Signal()
+        pairs, comes = range(0, c.cores, 2), Signal()  # of cores; what they write waits near each of them
+        rows = [Signal.like(next_row, name=f"row_near{first}") for first in pairs]
+        words = [Signal.like(next_word, name=f"word_near{first}") for first in pairs]
         m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data), comes.eq(self.write.en)]
         with m.If(comes):
-            m.d.sync += [row.eq(next_row), word.eq(next_word)]
+            m.d.sync += [*(row.eq(next_row) for row in rows), *(word.eq(next_word) for word in words)]
         for slot in range(c.issue):
             mine = Signal(name=f"mine{slot}")
             m.d.sync += mine.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
-            for first in range(0, c.cores, 2):
+            for first, row, word in zip(pairs, rows, words, strict=True):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
                 write, reads = bank.write_port(), [bank.read_port() for _ in range(2)]
                 for user, read in zip(self.read[first:first + 2], reads, strict=True):
                     m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(user.en[slot] & ~user.taken[slot]),
                                  user.data[slot].eq(read.data)]
                 # That a row is written is known a cycle ahead: the first core does not read just then, or the next row comes.
-                waiting, next_waiting, now, owner = Signal(name=f"waiting{slot}_{first}"), Signal(), Signal(), self.read[first]
+                waiting, next_waiting, owner = Signal(name=f"waiting{slot}_{first}"), Signal(), self.read[first]
+                now, next_now = Signal(name=f"now{slot}_{first}"), Signal()
                 m.d.comb += next_waiting.eq(mine | (waiting & ~now))
-                m.d.sync += [waiting.eq(next_waiting), now.eq(next_waiting & (self.write.en | ~owner.en[slot]))]
+                m.d.comb += next_now.eq(next_waiting & (self.write.en | ~owner.en[slot]))
+                m.d.sync += [waiting.eq(next_waiting), now.eq(next_now)]
                 m.d.comb += [
-                    owner.taken[slot].eq(now), write.en.eq(now), write.data.eq(word), write.addr.eq(reads[0].addr),
+                    owner.taken[slot].eq(near(m, next_now, 1, f"taken{slot}_{first}")[0]),
+                    write.en.eq(now), write.data.eq(word), write.addr.eq(reads[0].addr),
                 ]
                 with m.If(now):
                     m.d.comb += reads[0].addr.eq(row)

@@ -38,7 +38,7 @@ Times = NDArray[np.int32]
 
 NEVER = -(1 << 28)  #: a time before everything
 QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue; where all is far one more
-MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way, likewise
+MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way; where all is far two more
 SUM = 4  #: cycles from a slot's last row until the sums are complete; where four slots share them a cycle more
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
@@ -190,7 +190,8 @@ class TimedDevice(GoldenDevice):
         images = [n * bits // c.axi_bits for n, bits in
                   ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
         if images:
-            ready = (ready if d["prefetch"] else max(ready, self._ends["linear"], self._ends["hamming"])) + IMAGES
+            idle = max(self._ends["linear"], self._ends["hamming"]) + c.far
+            ready = (ready if d["prefetch"] else max(ready, idle)) + IMAGES
             self._written(ready, d["weight_rows"], 1 if d["lanewise"] else c.issue)
             for beats in images:
                 ready = self._fetch(ready, beats)
@@ -284,7 +285,8 @@ class Walk:
     sum : int
         Cycles from a slot's last row until the sums are complete.
     far : int
-        1 where all is far: words are a cycle longer on their way to the cores, and so is what the collector tells them.
+        1 where all is far: words are a cycle longer on their way to the cores, and so is what the collector tells them, and that
+        there is room.
     """
 
     bits: NDArray[np.integer]
@@ -373,7 +375,7 @@ def _recovery(config: Config, d: Mapping[str, int]) -> int:
     """Cycles without a beat after each result, because the membranes are made by the slow way (hw/lif.py)."""
     levels = config.levels_max > 1
     slow = config.any_neuron and (d["leak"] % 8 or (levels and d["soft"] and d["levels"] != 1))
-    way = (5 if levels else 3) + (config.beats > 1)
+    way = (5 + config.far if levels else 3) + (config.beats > 1)
     return max(way - config.beats, 0) if slow else 0
 
 
@@ -393,7 +395,7 @@ def drain(config: Config) -> int:
     """Cycles from the last beat taken until a LINEAR descriptor is done, and the one in which it starts."""
     levels = config.levels_max > 1
     split = config.beats > 1 and not config.lean  # neurons take a cycle more
-    return 12 - config.lean + split + (1 + config.levels_max.bit_length() if levels else 0)
+    return 12 - config.lean + split + (1 + config.far + config.levels_max.bit_length() if levels else 0)
 
 
 def cycles(walk: Walk, queue_depth: int, period: int = 0, wait: int = 0) -> int:
@@ -424,7 +426,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
     to just then.
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
-    queue, margin = QUEUE + walk.far, MARGIN + walk.far
+    queue, margin = QUEUE + walk.far, MARGIN + 2 * walk.far
     shape = (pieces, *sizes)
     finished, loaded = np.full(shape, NEVER, np.int32), np.full(shape, NEVER, np.int32)  # the slot's last entry
     never = np.full((*shape[:3], 1), NEVER, np.int32)
@@ -453,7 +455,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
             if walk.search[n]:
                 ready = np.maximum(ready, begun + walk.search[n])
             for then, room in recent:
-                ready = np.where(then + queue < ready, np.maximum(ready, room), ready)
+                ready = np.where(then + queue + walk.far < ready, np.maximum(ready, room), ready)
             fetched = ready
 
             # The decoders: one row a cycle, an entry after the other.
@@ -477,7 +479,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
             loads[(rings + number % depth)[queued]] = load[queued]
             number += queued
             loaded, finished = np.where(queued, load, loaded), np.where(queued, finish, finished)
-            recent = [*recent[1:], (fetched, loads[rings + (number - depth + margin - 1) % depth].max((1, 2, 3)) + 2)]
+            recent = [*recent[1:], (fetched, loads[rings + (number - depth + margin - 1) % depth].max((1, 2, 3)) + 2 + walk.far)]
             if not hand:
                 continue
 

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.config import Config, clog2
-from hw.decoder import Decoder
+from hw.decoder import Decoder, open_entry
 from hw.walker import entry_layout
 
 
@@ -25,10 +25,14 @@ class GatedDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.decoder = decoder = Decoder(self.config)
-        wiring.connect(m, wiring.flipped(self.entries), decoder.entries)
+        m.d.comb += [
+            decoder.entries.payload.eq(open_entry(m, self.config, self.entries.payload, self.lanewise, "opened")),
+            decoder.entries.valid.eq(self.entries.valid), self.entries.ready.eq(decoder.entries.ready),
+        ]
         m.d.comb += [decoder.lanewise.eq(self.lanewise), decoder.hold.eq(self.hold),
                      self.released.eq(decoder.barrier & self.open), decoder.release.eq(self.released)]
         m.d.comb += [self.ended.eq(decoder.end), self.high.eq(decoder.top)]
-        for name in ("emit", "row", "gate", "barrier", "shift"):
+        m.d.comb += self.gate.eq(decoder.gate | ~self.lanewise.replicate(self.config.lanes))
+        for name in ("emit", "row", "barrier", "shift"):
             m.d.comb += getattr(self, name).eq(getattr(decoder, name))
         return m

@@ -26,6 +26,7 @@ class SpikeWrites:
     def __init__(self, dut: Any, config: Config) -> None:
         self.config = config
         self.ports = [Port(dut, f"write_{x}") for x in ("mask", "addr", "data")]
+        self.writing = Port(dut, "writing")
         self.writes: list[tuple[int, int, int, int]] = []
 
     def drive(self) -> None:
@@ -33,7 +34,9 @@ class SpikeWrites:
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        if not self.ports[0].get():
+        masks, parts = self.ports[0].get(), self.config.word // self.config.neuron_lanes
+        assert self.writing.get() == sum((masks >> i * parts & (1 << parts) - 1 != 0) << i for i in range(self.config.cores))
+        if not masks:
             return
         for bank, addr, mask, data in spike_writes(self.config, *(x.get() for x in self.ports)):
             c = self.config
@@ -65,6 +68,7 @@ class Moves:
         self.ports, self.busy = [Port(dut, f"u_move_{x}") for x in ("en", "addr", "data")], Port(dut, "u_busy")
         self.next: tuple[int, int] | None = None
         self.made: list[tuple[int, int]] = []
+        self.waits = 0
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
@@ -76,9 +80,10 @@ class Moves:
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        if self.next and not self.busy.get():
+        if self.next and not self.waits:
             self.made.append(self.next)
             self.next = None
+        self.waits = self.busy.get()
 
 
 def random_descriptor(c: Config) -> dict[str, int]:

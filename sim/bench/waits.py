@@ -23,8 +23,8 @@ class Waits:
     layout : StructLayout
         Of ``waits``.
     writes : mapping of str to str
-        Name of the port by which the unit writes, for each such field; where a field has a bit for each of several memories, the
-        port has as many bits for each of these.
+        Name of the port by which the unit writes, for each such field, which says what is in use in the next cycle; where a field
+        has a bit for each of several memories, the port has as many bits for each of these.
     memories : mapping of str to Memory or SpikeBanks
         Where others read, for each other field: what was read before is not there any more, nor what is asked for now. Agents
         that come before this one.
@@ -38,12 +38,14 @@ class Waits:
         self.port = Port(dut, "waits")
         self.writes = {name: Port(dut, port) for name, port in writes.items()}
         self.bits = {name: Shape.cast(layout[name].shape).width for name in (*writes, *memories)}
-        self.now: dict[str, int] = {}
+        self.now, self.said = dict.fromkeys(self.bits, 0), dict.fromkeys(self.bits, 0)
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
-        self.now = {name: sum((random.random() < self.rate) << i for i in range(bits)) for name, bits in self.bits.items()}
-        self.port.set(pack(self.layout, self.now))
+        before = self.said
+        self.said = {name: sum((random.random() < self.rate) << i for i in range(bits)) for name, bits in self.bits.items()}
+        self.now = self.said | {name: before[name] for name in self.writes}
+        self.port.set(pack(self.layout, self.said))
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""

@@ -29,6 +29,7 @@ from hw.link.share import MemoryShare
 from hw.memory.block_ram import AxiBlockRam
 from hw.queue import Queue
 from hw.read_dma import ReadDma
+from hw.relay import Relay
 from hw.write_dma import WriteDma
 from hw.write_share import WriteShare
 from sim.formal.contracts import QueueContract, StreamContract
@@ -46,6 +47,7 @@ class Proof:
 PROOFS = {
     "stream-widen": Proof(lambda: StreamContract(lambda: Widen(8, 32), low=("short",))),
     "stream-narrow": Proof(lambda: StreamContract(lambda: Narrow(32, 8), low=("short",))),
+    "stream-relay": Proof(lambda: StreamContract(lambda: Relay(8))),
     "stream-decoder": Proof(lambda: StreamContract(lambda: Decoder(MICRO), constant=("lanewise",)), depth=12),
     "stream-bursts": Proof(lambda: StreamContract(lambda: Bursts(SMALL)), depth=20),
     "stream-read-dma": Proof(lambda: StreamContract(lambda: ReadDma(SMALL), low=("stop",)), depth=10),

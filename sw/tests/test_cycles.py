@@ -53,7 +53,7 @@ def step_by_step(walk, depth, period=0, wait=0):
     positions, words, cores, groups, slots = walk.bits.shape
     machine = [[Group([Slot() for _ in range(slots)], (False,) * walk.sum) for _ in range(groups)] for _ in range(cores)]
     every = [slot for core in machine for group in core for slot in group.slots]
-    at, previous, begun, full = 0, 0, 0, False
+    at, previous, begun, full, filling = 0, 0, 0, False, False
     core = beat = taking = resting = 0
     blocked, freed = [0] * cores, -1
     hands = np.flatnonzero(walk.hand)
@@ -68,7 +68,8 @@ def step_by_step(walk, depth, period=0, wait=0):
                     if bits or walk.hand[n]:
                         slot.queue.append((t + QUEUE + walk.far - 1, int(bits), bool(walk.hand[n])))
                 at, previous = at + 1, t
-        full = any(slot.level(t) > depth - MARGIN - walk.far for slot in every)  # known one cycle later
+        level = any(slot.level(t) > depth - MARGIN - 2 * walk.far for slot in every)  # known one cycle later, or two
+        full, filling = filling if walk.far else level, level
         # collector; a core hears a cycle late that its sums were taken
         heard, freed = freed if walk.far else -1, -1
         n = hands[taking % len(hands)]

@@ -31,13 +31,13 @@ _WIDE = Config(
     sharing=2, sum_bits=12, taps=4, levels_max=7,
 )
 #: What each bench runs on: presets with shallow memories, and two like ``base`` and ``base-85f``: a word is one lane group, four
-#: slots, of which two or all share accumulators.
+#: slots, of which two or all share accumulators; the latter with neurons of every kind, as ``medium`` has.
 CONFIGS = {
     "pico": replace(PICO, name="pico", spike_words=4096, u_beats=8192, weight_rows=2048, param_beats=128, head_max=32),
     "micro": replace(MICRO, name="micro", spike_words=2048, u_beats=4096),
     "small": replace(SMALL, name="small", spike_words=2048, u_beats=2048, taps=2),
     "wide": _WIDE,
-    "shared": replace(_WIDE, name="shared", sharing=4, taps=2, neuron_lanes=8),
+    "shared": replace(_WIDE, name="shared", sharing=4, taps=2, neuron_lanes=8, any_neuron=True),
 }
 
 

@@ -56,7 +56,7 @@ class Bursts(wiring.Component):
                 m.d.sync += [
                     self.bursts.payload.addr.eq(position << low),
                     self.bursts.payload.len.eq(length - 1), self.bursts.payload.last.eq(ends), self.bursts.valid.eq(1),
-                    left.eq(left - length), position[burst_bits:].eq(position[burst_bits:] + 1), position[:burst_bits].eq(0),
+                    left.eq(left - room), position[burst_bits:].eq(position[burst_bits:] + 1), position[:burst_bits].eq(0),
                 ]
                 m.next = "OFFER"
             with m.State("OFFER"):

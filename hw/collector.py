@@ -281,14 +281,16 @@ class Collector(wiring.Component):
         made = over & end
         following = Cat(mine[-1], mine[:-1])
         reasons = []  # to wait
-        then, else_ = [end & d.fire & (d.out_planes > 1) & ~last_beat], []  # to wait in the next cycle, if ``over`` and if not
+        then, else_ = list[Value](), list[Value]()  # to wait in the next cycle, if ``over`` and if not
         if c.levels_max > 1:  # planes are written one after the other, into each bank for itself
             planes = clog2(c.levels_max + 1)
+            further = _later(m, Cat(d.fire & (d.out_planes > n) for n in range(1, planes)), "further")
+            then.append(end & further[0] & ~last_beat)
             for i, own in enumerate(mine):
                 writing = Signal(planes - 1, name=f"writing{i}")
                 m.d.sync += writing.eq(writing >> 1)
-                with m.If(made & own & d.fire):
-                    m.d.sync += writing.eq(Cat(d.out_planes > n for n in range(1, planes)))
+                with m.If(made & own):
+                    m.d.sync += writing.eq(further)
                 reasons.append(writing[0] & own)
                 then.append(writing[1:2].any() & Mux(last_beat, following[i], 0))
                 else_.append(writing[1:2].any() & own)

@@ -62,13 +62,13 @@ class Core(wiring.Component):
     entries : Array of stream of entry_layout, in
         One per slot, always ready: the sender looks at ``room``. In lanewise mode only the first ``taps`` have any ``bits``.
     room : Signal(), out
-        Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago, where all is ``far`` three.
+        Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago, where all is ``far`` four.
     weights : WeightRead, out
     result : stream of sum_layout, out
         Where all is ``far``, ``ready`` answers a ``valid`` of an earlier cycle, and the sums are there with it, the rest of the
         payload before. Else they stay for a cycle after it, in which nothing is valid; in a lean machine they go.
     adds : Signal(), out
-        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago, where all is far four, adds to
+        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago, where all is far five, adds to
         (lanewise).
     states : Signal(state_layout), out
         What each slot did two cycles ago, a bit for each that does so.
@@ -96,8 +96,11 @@ class Core(wiring.Component):
             stored = opened_layout(c) if c.far else shape
             m.submodules[f"queue{i}"] = queue = Queue(stored.size, c.queue_depth, block=c.lean)
             m.submodules[f"decoder{i}"] = decoder = Decoder(c)
-            came, entry = Signal(name=f"came{i}"), Signal(shape, name=f"entry{i}", reset_less=True)
-            m.d.sync += [came.eq(self.entries[i].valid), entry.eq(self.entries[i].payload)]
+            came, entry = self.entries[i].valid, self.entries[i].payload
+            for stage in range(1 + c.far):  # where all is far, the first is on the way
+                before = came, entry
+                came, entry = Signal(name=f"came{stage}_{i}"), Signal(shape, name=f"entry{stage}_{i}", reset_less=True)
+                m.d.sync += Cat(came, entry).eq(Cat(*before))
             arrived.append((came, entry.bits[:c.lanes]))
             lanewise = near(m, self.lanewise, 1, f"lanewise{i}")[0]
             if c.far:
@@ -115,7 +118,7 @@ class Core(wiring.Component):
                 decoder.entries.valid.eq(queue.r_rdy), queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(lanewise),
                 self.weights.row[i].eq(decoder.row),
             ]
-            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT - 2 * c.far)
+            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT - 3 * c.far)
             decoders.append(decoder)
         m.d.sync += self.room.eq(room)
 
@@ -178,7 +181,11 @@ class Core(wiring.Component):
             m.d.sync += [here.eq(next_here), keep.eq(next_keep)]
         for i, x in slots:
             taken = self.weights.taken[i] & x.wants
-            m.d.comb += [x.release.eq(release), x.hold.eq(stall | taken), self.weights.en[i].eq(x.wants & ~stall)]
+            still = stall if c.lean else near(m, next_complete & next_here, 1, f"still{i}")[0]
+            m.d.comb += [
+                x.release.eq(release), x.hold.eq(stall | taken), self.weights.en[i].eq(x.wants & ~stall),
+                self.weights.still[i].eq(still),
+            ]
             m.d.sync += [
                 states.busy[i].eq(x.emit), states.neuron[i].eq(stall), states.weights[i].eq(~stall & taken),
                 states.imbalance[i].eq(~stall & x.full & ~x.wants),

@@ -54,5 +54,6 @@ class DelayLine(wiring.Component):
             get = Signal.like(put, init=0, name=f"get_near{self.number}")
             m.d.comb += [write.addr.eq(put), write.data.eq(line[0]), write.en.eq(self.step), read.addr.eq(get)]
             with m.If(self.step):
+                # the oldest follows the memory, not the newest
                 m.d.sync += [line[1].eq(read.data), put.eq(put + 1), get.eq(get + 1)]
         return m

@@ -143,18 +143,19 @@ class Hamming(wiring.Component):
         # Writing. A row's weights are 4A + 2 + 2 * ~s, or, to be read two bits further up, 4A + 2; of another head 0. They
         # are made in one cycle and shifted by a slice in each that follows, by the same adder: what else it adds is 0 then.
         weight_bits = c.count_bits + 3
-        keep_s, will_keep, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(beats_per_group), Signal()
-        making, adding = (near(m, signal, lanes, name) for signal, name in ((will_make, "making"), (will_add, "adding")))
+        will_keep_s, will_keep, will_make, will_take, will_add = Signal(), Signal(), Signal(), Signal(beats_per_group), Signal()
+        making, adding, keep_s, keeps = (near(m, signal, lanes, name) for signal, name in (
+            (will_make, "making"), (will_add, "adding"), (will_keep_s, "keep_s"), (will_keep, "keeps")))
         # Whose counts are kept next, and how far it is from the group's lanes: which of these are of the same head is known then.
         next_row, apart = Signal.like(row), Signal(8)
         m.d.sync += [next_row.eq(row + 1), apart.eq((group << lane_shift) ^ next_row)]
         taking = will_take
-        param = Signal.like(self.params.data, name="param", reset_less=True)
-        if c.far:
-            taking = Signal.like(will_take)
-            m.d.sync += [taking.eq(will_take), param.eq(self.params.data)]
-        else:
-            m.d.comb += param.eq(self.params.data)
+        param = self.params.data
+        if c.far:  # two registers on the way, the first near the memory
+            (param,) = near(m, near(m, param, 1, "parameter")[0], 1, "param")
+            for stage in range(2):
+                before, taking = taking, Signal.like(will_take, name=f"taking{stage}")
+                m.d.sync += taking.eq(before)
         takes = [near(m, taking[b], c.neuron_lanes, f"take{b}") for b in range(beats_per_group)]
         biases, nibbles = [], []
         for lane in range(lanes):
@@ -163,10 +164,10 @@ class Hamming(wiring.Component):
                 Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
                 (("s", c.count_bits), ("term", weight_bits), ("minus", 1), ("weight", signed(weight_bits))))
             keep = Signal(name=f"keep{lane}")
-            m.d.sync += keep.eq(will_keep & ((apart ^ lane) & d.head_mask == 0))
+            m.d.sync += keep.eq(keeps[lane] & ((apart ^ lane) & d.head_mask == 0))
             m.submodules[f"weight{lane}"] = add = MuxAdder(weight_bits, weight_bits, weight_bits, weight_bits, invert=True)
             m.d.comb += [add.a.eq(Cat(Const(1, 1), s)), add.use_a.eq(minus), add.b.eq(term), add.c.eq(weight >> c.w_bits)]
-            with m.If(keep_s):
+            with m.If(keep_s[lane]):
                 m.d.sync += s.eq(data_)
             with m.If(keep):
                 m.d.sync += [term.eq(Cat(Const(2, 2), data_)), minus.eq(~d.dot)]
@@ -190,13 +191,14 @@ class Hamming(wiring.Component):
             with m.If(take | adding[lane]):
                 m.d.sync += bias.eq(less.sum)
             biases.append(~bias)
-        slice_ = Signal(2)
+        slice_, last_slice = Signal(2), (d.slices - 1)[:2]
         slice_row = Signal(len(self.weights.row))  # word row of (group, slice), before the row's own word
         group_row = Signal(len(self.weights.row))
         position = Signal(9)  # bit of the row in the words read
         m.d.comb += position.eq(d.mask_low + row)
-        m.d.comb += [
-            self.weights.bank.eq(position[:clog2(c.issue)]),
+        step, makes = m.d.sync if c.far else m.d.comb, Signal()  # makes: a row is
+        step += [
+            self.weights.en.eq(makes), self.weights.bank.eq(position[:clog2(c.issue)]),
             self.weights.row.eq(d.weight_base + ((slice_row + (position >> clog2(c.word))) << clog2(c.rows_per_word))
                                 + position[clog2(c.issue):clog2(c.word)]),
             self.weights.data.eq(Cat(nibbles).replicate(parts)), self.weights.parts.eq(1 << group[:clog2(parts)]),
@@ -212,7 +214,7 @@ class Hamming(wiring.Component):
             self.params.addr.eq(param_addr + Mux(writing, part >> low, beat)),
         ]
         goes = data.StructLayout({"en": 1, "addr": len(self.param_write.addr), "part": range(max(words_per_group, 2))})
-        going = [Signal(goes, name=f"going{i}") for i in range(2 + c.far)]
+        going = [Signal(goes, name=f"going{i}") for i in range(2 + 2 * c.far)]
         m.d.comb += [going[0].en.eq(write_back), going[0].addr.eq((param_addr << low) + part), going[0].part.eq(part)]
         m.d.sync += [later.eq(earlier) for earlier, later in pairwise(going)]
         kept = (param.word_select(i % c.neuron_lanes, 32)[24:] for i in range(lanes))
@@ -220,13 +222,13 @@ class Hamming(wiring.Component):
         m.d.comb += [
             entries.eq(Cat(Cat(*x) for x in zip(biases, kept, strict=True))),
         ]
-        step, leaves = (m.d.sync, going[-1]) if c.far else (m.d.comb, going[-2])  # what is written in the next cycle
+        leaves = going[-1] if c.far else going[-2]  # what is written in the next cycle
         step += [
             self.param_write.en.eq(going[-1].en), self.param_write.addr.eq(going[-1].addr),
         ]
         chosen = near(m, going[-2].part, c.axi_bits, "part") if c.far else [going[-1].part] * c.axi_bits
         step += (self.param_write.data[i].eq(entries[i::c.axi_bits].bit_select(at, 1)) for i, at in enumerate(chosen))
-        m.d.sync += self.writes.eq(will_write | leaves.en)
+        m.d.sync += self.writes.eq((makes if c.far else will_write) | leaves.en)
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -293,26 +295,26 @@ class Hamming(wiring.Component):
                     m.d.sync += beat.eq(beat + 1)
                     m.d.comb += [self.params.en.eq(1), will_take.eq(1 << beat)]
             with m.State("SUMS"):  # read s of the lane group
-                m.d.comb += count_read.en.eq(1)
+                m.d.comb += [count_read.en.eq(1), will_keep_s.eq(1), will_keep.eq(1)]
                 m.d.sync += [row.eq(0), at.eq(group)]
                 m.next = "KEEP-SUMS"
             with m.State("KEEP-SUMS"):
-                m.d.comb += [count_read.en.eq(1), keep_s.eq(1), will_keep.eq(1)]
+                m.d.comb += count_read.en.eq(1)
                 m.next = "ROW"
             with m.State("ROW"):  # row i of A is here
                 m.d.comb += will_make.eq(1)
                 m.d.sync += at.eq(at + max_groups)
                 m.next = "MAKE"
             with m.State("MAKE"):
-                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot), will_write.eq(1)]
+                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot), will_write.eq(1), will_keep.eq(last_slice == 0)]
                 m.d.sync += [slice_.eq(0), slice_row.eq(group_row)]
                 m.next = "SLICE"
             with m.State("SLICE"):  # the next row of A is read meanwhile
-                another = slice_ != (d.slices - 1)[:2]
-                m.d.comb += [self.weights.en.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(another), will_write.eq(another)]
+                another = slice_ != last_slice
+                m.d.comb += [makes.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(another), will_write.eq(another),
+                             will_keep.eq(another & ((slice_ + 1)[:2] == last_slice))]
                 m.d.sync += [slice_.eq(slice_ + 1), slice_row.eq(slice_row + d.slice_words)]
                 with m.If(~another):
-                    m.d.comb += will_keep.eq(1)
                     m.d.sync += row.eq(next_row)
                     m.next = "ROW"
                     with m.If(row == d.width - 1):

@@ -101,7 +101,8 @@ class Lif(wiring.Component):
         for lane in range(c.neuron_lanes):
             at = lanes[lane]
             membranes = [Signal(signed(c.x_bits), name=f"membrane{lane}_{b}", reset_less=True) for b in range(c.beats)]
-            v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}") for name in ("v", "h", "over"))
+            v, h, over = (Signal(signed(c.x_bits + (name == "over")), name=f"{name}{lane}", reset_less=True)
+                          for name in ("v", "h", "over"))
             after, kept = Signal(signed(c.x_bits), name=f"after{lane}"), Signal(signed(c.x_bits), name=f"kept{lane}")
             m.submodules[f"charge{lane}"] = charge = MuxAdder(c.x_bits, c.x_bits, c.x_bits, c.x_bits)
             with m.Switch(beats[lane]):

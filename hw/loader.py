@@ -94,7 +94,7 @@ class Loader(wiring.Component):
         d = self.descriptors.payload
 
         # The descriptor arrives beat by beat; its sum is made in two stages, or half a word at a time.
-        fetching, comes = Signal(), Signal()
+        fetching, comes = Signal(), Signal()  # the state's registers that go far are not decoded
         kept_words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(OTHERS if c.lean else WORDS)]
         # what no LINEAR looks at lies where only LINEAR looks
         words = kept_words + kept_words[LINEARS:LINEARS + WORDS - len(kept_words)]
@@ -127,7 +127,7 @@ class Loader(wiring.Component):
             with m.If(comes):
                 m.d.sync += [total.eq(Cat(total[16:], half[:16])), carry.eq(half[16] & ~beat[0])]
         else:
-            partial, arrived = Signal(32), Signal()
+            partial, arrived = Signal(32, reset_less=True), Signal()
             m.d.sync += arrived.eq(comes)
             with m.If(comes):
                 m.d.sync += partial.eq(sum(arriving.word_select(i, 32) for i in range(c.axi_bits // 32)))
@@ -162,21 +162,23 @@ class Loader(wiring.Component):
 
         # Weights are collected to rows; parameters are written as they come.
         m.submodules.widen = widen = Widen(c.axi_bits, c.row_bits)
-        loading, params = Signal(), Signal()  # an image is on its way; it is the parameters'
+        loads_rows, loads_params = Signal(), Signal()  # an image is on its way
         late, every = Signal(), Signal()  # it is for later descriptors; its rows go to each bank
         most = max(c.weight_rows, c.param_beats * c.param_parts) if c.lean else (1 << 16 + clog2(max(c.param_parts, 16))) - 1
-        left = Signal(range(most + 1))  # rows of the image, or words of the bus, that are not written
-        bank, row = Signal.like(self.weight_write.bank), Signal(max(len(self.weight_write.row), len(self.param_write.addr)))
-        item_here, stuck = Signal(), Signal()
+        left = Signal(range(most + 1), reset_less=True)  # rows of the image, or words of the bus, that are not written
+        bank = Signal.like(self.weight_write.bank, reset_less=True)
+        row = Signal(max(len(self.weight_write.row), len(self.param_write.addr)), reset_less=True)
+        word_here, item_here, stuck = Signal(), Signal(), Signal()
         m.d.comb += [
-            widen.narrow.payload.eq(self.data.payload.data), widen.narrow.valid.eq(self.data.valid & loading & ~params),
-            widen.wide.ready.eq(~stuck), item_here.eq(Mux(params, self.data.valid & loading, widen.wide.valid) & ~stuck),
-            self.data.ready.eq(fetching | (loading & Mux(params, ~stuck, widen.narrow.ready))),
+            widen.narrow.payload.eq(self.data.payload.data), widen.narrow.valid.eq(self.data.valid & loads_rows),
+            word_here.eq(self.data.valid & loads_params), widen.wide.ready.eq(~stuck),
+            item_here.eq((word_here | widen.wide.valid) & ~stuck),
+            self.data.ready.eq(fetching | (loads_rows & widen.narrow.ready) | (loads_params & ~stuck)),
         ]
         writes = [
-            self.weight_write.en.eq(item_here & ~params), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
+            self.weight_write.en.eq(widen.wide.valid), self.weight_write.bank.eq(bank), self.weight_write.row.eq(row),
             self.weight_write.every.eq(every), self.weight_write.parts.eq(~0),
-            self.weight_write.data.eq(widen.wide.payload), self.param_write.en.eq(item_here & params),
+            self.weight_write.data.eq(widen.wide.payload), self.param_write.en.eq(word_here),
             self.param_write.addr.eq(row), self.param_write.data.eq(self.data.payload.data),
         ]
         if c.lean:  # nobody else writes meanwhile
@@ -187,11 +189,11 @@ class Loader(wiring.Component):
                 m.d.sync += writes
         with m.If(item_here):
             m.d.sync += [left.eq(left - 1), bank.eq(bank + 1), row.eq(row + 1)]
-            with m.If(~params & ~every & (bank != c.issue - 1)):
+            with m.If(~loads_params & ~every & (bank != c.issue - 1)):
                 m.d.sync += row.eq(row)
 
-        here = Signal(32)  # the descriptor's address
-        number = Signal(c.address_bits - clog2(BYTES) if c.lean else 16)
+        here = Signal(32, reset_less=True)  # the descriptor's address
+        number = Signal(c.address_bits - clog2(BYTES) if c.lean else 16, reset_less=True)
         has_image, may_load, has_late, rows = Signal(), Signal(), Signal(), Signal(20)
         m.d.comb += [
             has_image.eq((d.weight_rows != 0) | (d.param_beats != 0)),
@@ -207,8 +209,8 @@ class Loader(wiring.Component):
             m.d.sync += [here.eq(here + BYTES), number.eq(number + 1)]
             m.next = "NEXT"
 
-        through, loaded = Signal(), Signal()  # the image; a cycle ago
-        m.d.sync += loaded.eq(through)
+        # The image is through: where all is far when its last row is known to be written, else in the cycle in which it is.
+        written = ~(self.weight_write.en | self.param_write.en) if c.far else ~stuck
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [here.eq(self.segment + self.program), number.eq(0)]
@@ -217,12 +219,12 @@ class Loader(wiring.Component):
             with m.State("NEXT"):
                 m.d.sync += [
                     self.jobs.payload.addr.eq(here), self.jobs.payload.beats.eq(BYTES // c.axi_bytes),
-                    self.jobs.valid.eq(1), total.eq(0), beat.eq(0),
+                    self.jobs.valid.eq(1), total.eq(0), beat.eq(0), fetching.eq(1),
                 ]
                 m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += fetching.eq(1)
                 with m.If(self.data.valid & self.data.payload.last):
+                    m.d.sync += fetching.eq(0)
                     m.next = "SUM"
             with m.State("SUM"):
                 m.next = "SETTLE"
@@ -239,25 +241,25 @@ class Loader(wiring.Component):
                     m.next = "WEIGHTS"
             with m.State("WEIGHTS"):
                 m.d.sync += [
-                    params.eq(0), left.eq(rows), bank.eq(0), row.eq(Mux(late, d.base, d.weight_base)),
+                    left.eq(rows), bank.eq(0), row.eq(Mux(late, d.base, d.weight_base)),
                     self.jobs.payload.addr.eq(self.segment + Mux(late, d.offset, d.weight_addr)), self.jobs.valid.eq(rows != 0),
-                    self.jobs.payload.beats.eq(rows << clog2(c.row_bits // c.axi_bits)),
+                    self.jobs.payload.beats.eq(rows << clog2(c.row_bits // c.axi_bits)), loads_rows.eq(1),
                 ]
                 m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [loading.eq(1), through.eq((left == 0) & ~self.jobs.valid & ~stuck)]
-                with m.If(loaded if c.far else through):
+                with m.If((left == 0) & ~self.jobs.valid & written):
+                    m.d.sync += [loads_rows.eq(0), loads_params.eq(0)]
                     m.next = "PARAMS"
                     with m.If(late):
                         m.d.sync += late.eq(0)
                         go_on()
-                    with m.Elif(params):
+                    with m.Elif(loads_params):
                         m.next = "OFFER"
             with m.State("PARAMS"):
                 m.d.sync += [
-                    params.eq(1), left.eq(d.param_beats << clog2(c.param_parts)), row.eq(d.param_base << clog2(c.param_parts)),
+                    left.eq(d.param_beats << clog2(c.param_parts)), row.eq(d.param_base << clog2(c.param_parts)),
                     self.jobs.payload.addr.eq(self.segment + d.param_addr), self.jobs.valid.eq(d.param_beats != 0),
-                    self.jobs.payload.beats.eq(d.param_beats << clog2(c.param_parts)),
+                    self.jobs.payload.beats.eq(d.param_beats << clog2(c.param_parts)), loads_params.eq(1),
                 ]
                 m.next = "LOAD"
             with m.State("OFFER"):

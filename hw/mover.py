@@ -76,10 +76,10 @@ class Mover(wiring.Component):
 
         # Where the next word lies: an address that runs through step_stride words of a bank, then starts again in the next.
         depth = max(c.spike_words * c.cores, c.u_beats)
-        left, addr = Signal(range(depth + 1) if c.lean else 21), Signal(range(depth))
-        block, run = Signal(range(depth)), Signal(16)
-        bank = Signal(clog2(c.cores))
-        more, next_more = Signal(), Signal()  # left is not 0
+        left, addr, block, run, bank, more = (Signal(shape, name=name, reset_less=True) for name, shape in (
+            ("left", range(depth + 1) if c.lean else 21), ("addr", range(depth)), ("block", range(depth)), ("run", 16),
+            ("bank", clog2(c.cores)), ("more", 1)))
+        next_more = Signal()  # left is not 0: what ``more`` will be
         step, block_over = Signal(), Signal()
         m.d.comb += [block_over.eq((run == 1) & ~space), next_more.eq(Mux(step, left != 1, more))]
         m.d.sync += more.eq(next_more)
@@ -113,22 +113,21 @@ class Mover(wiring.Component):
         # words in a queue; these are asked for while there is room, so that one goes each cycle. Without a queue, where the bus
         # takes no beat a cycle anyway, they wait as residual values do.
         m.submodules.narrow = narrow = Narrow(wide_bits, c.axi_bits, short_bits)
-        asks, fetch, coming, here, spike = Signal(), Signal(), Signal(), Signal(), Signal(c.word)
+        ask_spikes, ask_values, fetch, coming, here, spike = *(Signal() for _ in range(5)), Signal(c.word)
         words = read_word(m, self.spike_read, addr)
-        here_bank = Signal.like(bank)
         spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
         coming_bank, queued = Signal.like(bank), Const(0) if c.lean else ~space
         next_here = Signal()
         m.d.comb += [
-            fetch.eq(asks & ~Mux(space, self.waits.u_read, self.waits.spike_read)),
-            self.spike_read.en.eq(asks & ~space), self.u_read.en.eq(asks & space), self.u_read.addr.eq(addr),
-            spike.eq(spikes.word_select(here_bank, c.word)),
+            fetch.eq((ask_spikes & ~self.waits.spike_read) | (ask_values & ~self.waits.u_read)),
+            self.spike_read.en.eq(ask_spikes), self.u_read.en.eq(ask_values), self.u_read.addr.eq(addr),
             narrow.short.eq(space ^ (c.u_beat_bits > c.word)), narrow.wide.valid.eq(here),
             narrow.wide.payload.eq(Mux(space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),
             self.write_data.valid.eq(narrow.narrow.valid), narrow.narrow.ready.eq(self.write_data.ready),
         ]
         if c.lean:
-            m.d.comb += asks.eq(storing & more & ~coming & ~here)
+            asks = storing & more & ~coming & ~here
+            m.d.comb += [ask_spikes.eq(asks & ~space), ask_values.eq(asks & space)]
         else:  # known a cycle ahead: who asks for the ports of the scratchpad steers all of them
             m.submodules.waiting = waiting = Queue(c.word, self.WAITING)
             room, taken = Signal(range(self.WAITING + 1), init=self.WAITING), Signal()
@@ -138,14 +137,25 @@ class Mover(wiring.Component):
                 taken.eq(waiting.r_rdy & waiting.r_en),
             ]
             m.d.comb += next_room.eq(room - (fetch & ~space) + taken)
-            m.d.sync += [room.eq(next_room), asks.eq(storing & next_more & Mux(space, ~fetch & ~next_here, next_room != 0))]
+            m.d.sync += [
+                room.eq(next_room), ask_spikes.eq(storing & next_more & ~space & (next_room != 0)),
+                ask_values.eq(storing & next_more & space & ~fetch & ~next_here),
+            ]
             with m.If(~space):
                 m.d.comb += [narrow.wide.valid.eq(waiting.r_rdy), narrow.wide.payload.eq(waiting.r_data)]
         m.d.sync += [coming.eq(fetch), coming_bank.eq(bank)]
         m.d.comb += next_here.eq(coming | (here & ~(narrow.wide.ready | queued)))
         m.d.sync += here.eq(next_here)
-        with m.If(coming):
-            m.d.sync += here_bank.eq(coming_bank)
+        next_here_bank = Signal.like(bank)
+        if c.far:
+            here_banks = near(m, next_here_bank, c.word, "here_bank")
+        else:
+            here_banks = [Signal.like(bank)] * c.word
+            m.d.sync += here_banks[0].eq(next_here_bank)
+        m.d.comb += [
+            next_here_bank.eq(Mux(coming, coming_bank, here_banks[0])),
+            *(bit.eq(spikes[i::c.word].bit_select(at, 1)) for i, (bit, at) in enumerate(zip(spike, here_banks, strict=True))),
+        ]
         if c.lean:  # nobody else reads meanwhile: the memories hold it
             m.d.comb += [spikes.eq(words), beat.eq(self.u_read.data)]
         else:

@@ -141,7 +141,7 @@ class Neuron(wiring.Component):
             self.u_write.addr.eq(Mux(stages[7].valid, stages[7].u + apart, self.u_move.addr)),
         ]
         m.d.comb += self.u_write.data.eq(Cat(Cat(x, x[-1].replicate(16))[:16] for x in lif.x))
-        self._write(m, stages[last_stage])
+        self._write(m, stages[last_stage - 1], stages[last_stage])
 
         final = Signal(self.latency - 2 + c.lean)
         m.d.sync += final.eq(Cat(collector.place.final, final))
@@ -202,8 +202,8 @@ class Neuron(wiring.Component):
             m.d.sync += total8[:below].eq(0)
         return over
 
-    def _write(self, m: Module, place: data.View) -> None:
-        """Spikes into their banks."""
+    def _write(self, m: Module, before: data.View, place: data.View) -> None:
+        """Spikes into their banks, with their place there; and the stage before it."""
         c, d, spikes = self.config, self.descriptor, self.lif.spikes
         part = Signal(c.word // c.neuron_lanes)
         m.d.comb += part.eq(1 << place.part)
@@ -215,7 +215,9 @@ class Neuron(wiring.Component):
             spikes = beats
             m.d.comb += part.eq(((1 << c.beats) - 1) << (place.part >> clog2(c.beats) << clog2(c.beats)))
         for i in range(c.cores):
-            mine = place.valid & place.write & d.fire & (place.core == i)
+            mine, known = Signal(name=f"mine{i}"), before if c.far else place
+            step = m.d.sync if c.far else m.d.comb
+            step += mine.eq(known.valid & known.write & d.fire & (known.core == i))
             if c.levels_max == 1:
                 written = mine & (place.beat == c.beats - 1)
                 m.d.comb += [

@@ -25,7 +25,7 @@ class Parameters(wiring.Component):
     """
 
     SMALL = 32
-    NEAR = 256
+    NEAR = 128
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -42,10 +42,11 @@ class Recorder(wiring.Component):
         m = Module()
         bits = self.config.axi_bits
         beats = STATISTICS_BYTES * 8 // bits
-        words = Signal(len(self.records.payload.as_value()))
+        words, addr = Signal(len(self.records.payload.as_value()), reset_less=True), Signal(32, reset_less=True)
         left = Signal(range(beats + 1))
         m.d.comb += [
-            self.jobs.payload.beats.eq(beats), self.data.payload.eq(words[:bits]), self.data.valid.eq(left != 0),
+            self.jobs.payload.addr.eq(addr), self.jobs.payload.beats.eq(beats),
+            self.data.payload.eq(words[:bits]), self.data.valid.eq(left != 0),
         ]
         with m.If(self.jobs.ready):
             m.d.sync += self.jobs.valid.eq(0)
@@ -56,7 +57,7 @@ class Recorder(wiring.Component):
                 m.d.comb += self.records.ready.eq(1)
                 m.d.sync += [
                     words.eq(self.records.payload),
-                    self.jobs.payload.addr.eq(self.segment + (self.records.payload[0] << clog2(STATISTICS_BYTES))),
+                    addr.eq(self.segment + (self.records.payload[0] << clog2(STATISTICS_BYTES))),
                 ]
                 with m.If(self.records.valid):
                     m.d.sync += [self.jobs.valid.eq(1), left.eq(beats)]

@@ -27,16 +27,17 @@ class Relay(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         before, after = self.before, self.after
-        spare, full, load = Signal(before.payload.shape(), reset_less=True), Signal(), Signal()
-        m.d.comb += [before.ready.eq(~full), load.eq(~after.valid | after.ready)]
+        first, spare = (Signal(before.payload.shape(), name=name, reset_less=True) for name in ("first", "spare"))
+        full, load = Signal(), Signal()
+        m.d.comb += [after.payload.eq(first), before.ready.eq(~full), load.eq(~after.valid | after.ready)]
         with m.If(before.ready):
             m.d.sync += spare.eq(before.payload)
         with m.If(load):
             m.d.sync += [after.valid.eq(full | before.valid), full.eq(0)]
             with m.If(full):
-                m.d.sync += after.payload.eq(spare)
+                m.d.sync += first.eq(spare)
             with m.Else():
-                m.d.sync += after.payload.eq(before.payload)
+                m.d.sync += first.eq(before.payload)
         with m.Elif(before.valid):
             m.d.sync += full.eq(1)
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
@@ -38,10 +38,10 @@ class Scratchpad(wiring.Component):
         m = Module()
         c = self.config
         low = clog2(c.taps)
-        written = self.write
+        masks, addrs, words = self.write.mask, self.write.addr, self.write.data
         if not c.lean:  # who writes is known late in a cycle
-            written = SpikeWrite(c).create()
-            m.d.sync += [getattr(written, name).eq(getattr(self.write, name)) for name in written.signature.members]
+            masks, addrs, words = Signal.like(masks), Signal.like(addrs, reset_less=True), Signal.like(words, reset_less=True)
+            m.d.sync += [masks.eq(self.write.mask), addrs.eq(self.write.addr), words.eq(self.write.data)]
         for core, i in product(range(c.cores), range(c.taps)):
             parts = c.word // c.lanes if c.lean else 1  # the beats of a result are written together: no enables of parts
             for part in range(parts):
@@ -49,9 +49,9 @@ class Scratchpad(wiring.Component):
                 m.submodules[name] = memory = Memory(shape=c.word // parts, depth=c.spike_words // c.taps, init=[])
                 write = memory.write_port(granularity=c.word // parts if c.lean else c.neuron_lanes)
                 read = memory.read_port()
-                address, mask = written.addr[core], written.mask[core][part * c.beats:][:len(write.en)]
+                address, mask = addrs[core], masks[core][part * c.beats:][:len(write.en)]
                 m.d.comb += [
-                    write.addr.eq(address >> low), write.data.eq(written.data[core].word_select(part, c.word // parts)),
+                    write.addr.eq(address >> low), write.data.eq(words[core].word_select(part, c.word // parts)),
                     write.en.eq(mask & (address[:low] == i).replicate(len(mask))),
                     read.addr.eq(self.read.addr[i]), read.en.eq(self.read.en),
                     self.read.data[i][core].word_select(part, c.word // parts).eq(read.data),

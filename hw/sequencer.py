@@ -97,11 +97,11 @@ class Sequencer(wiring.Component):
                 m.d.sync += before.eq(0)
         with m.If(goes | ~(before & busy).any()):
             m.d.sync += self.layer.eq(number)
-        m.d.sync += wait.eq(wait + 1)
-        with m.If(begins.any()):
-            m.d.sync += wait.eq(before == 0)
-        with m.Elif((before & running).any()):
-            m.d.sync += wait.eq(0)
+        begun, beside, ran = Signal(), Signal(), Signal(init=1)  # what was a cycle ago: the count lies far away
+        m.d.sync += [
+            begun.eq(begins.any()), beside.eq(before == 0), ran.eq((before & running).any()),
+            wait.eq(Mux(begun, beside, Mux(ran, 0, wait + 1))),
+        ]
 
         # Records, one at a time.
         first = self.records.ready

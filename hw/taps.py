@@ -69,8 +69,9 @@ class Taps(wiring.Component):
         # What a move on is. A kernel's row that is one tap shorter than a fetch makes it a row further down and one tap on;
         # shorter ones are not fetched so. From its end on a row moves further down and back by the row's width.
         short, next_row = Signal(), Signal()
-        step, back, end = Signal(range(c.taps + 1)), Signal(signed(10)), Signal(signed(14))
-        jump, width, jump_back = (Signal(clog2(c.spike_words), name=name) for name in ("jump", "width", "jump_back"))
+        step, back, end, jump, width, jump_back = (Signal(shape, name=name, reset_less=True) for name, shape in (
+            ("step", range(c.taps + 1)), ("back", signed(10)), ("end", signed(14)), ("jump", clog2(c.spike_words)),
+            ("width", clog2(c.spike_words)), ("jump_back", clog2(c.spike_words))))
         m.d.comb += [short.eq(d.kernel_w == final), next_row.eq((d.y_stride - d.kernel_w[:low] * d.x_stride[:low])[:low] == 0)]
         m.d.sync += [
             self.several.eq(d.lanewise & ~d.shared_taps & ~d.kernel_w[4:].any() & d.x_stride[0]
@@ -84,20 +85,20 @@ class Taps(wiring.Component):
 
         with m.If(short):
             m.d.sync += self.offsets[final].eq(d.y_stride)
-        left = Signal(12)  # taps of the pass that have not been fetched
+        left = Signal(12, reset_less=True)  # taps of the pass that have not been fetched
         with m.If(self.advance):
             m.d.sync += [left.eq(left - c.taps), self.last.eq(left <= 2 * c.taps)]
         with m.If(self.begin):
             m.d.sync += [left.eq(d.slice_words), self.last.eq(d.slice_words <= c.taps)]
         reads = []
         for i in range(c.taps):
-            ix, iy = Signal(signed(14), name=f"ix{i}"), Signal(signed(14), name=f"iy{i}")
+            ix, iy = (Signal(signed(14), name=f"{name}{i}", reset_less=True) for name in ("ix", "iy"))
             at, over = Signal.like(jump, name=f"at{i}"), Signal(name=f"over{i}")
             m.d.comb += over.eq(ix >= end)
-            with m.If(self.advance):
-                m.d.sync += [
-                    ix.eq(ix + Mux(over, back, step)), iy.eq(iy + (step == 1) + over), at.eq(at + Mux(over, jump_back, jump)),
-                ]
+            moves = [(ix, back, step), (at, jump_back, jump)]
+            with m.If(self.advance):  # a sum takes as long as to know which one
+                m.d.sync += iy.eq(iy + (step == 1) + over)
+                m.d.sync += [x.eq(Mux(over, x + far, x + on) if c.far else x + Mux(over, far, on)) for x, far, on in moves]
             with m.If(self.begin):
                 wraps = (step == 1) & (i == final)
                 m.d.sync += [ix.eq(self.ix0 + Mux(wraps, 0, i)), iy.eq(self.iy0 + wraps), at.eq(self.at[i])]

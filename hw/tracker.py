@@ -33,7 +33,7 @@ class Tracker(wiring.Component):
     number : Signal(16), in
         Its number.
     wait : Signal(32), in
-        What its record says of that; looked at in the cycle after ``take``.
+        What its record says of that; looked at two cycles after ``take``.
     unit : Unit, out
     counts : Signal(counts_layout), in
         Increments of the statistics: ``adds`` and ``results`` are counted until the cycle after ``done``, the states of slots
@@ -60,38 +60,40 @@ class Tracker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         counted = [name for name, _ in self.counts.shape()] if self.counting else []
-        counters = {name: Signal(32, name=f"count_{name}") for name in ("cycles", *counted)}
-        wait, last = Signal(32), Signal()
+        counters = {name: Signal(32, name=f"count_{name}", reset_less=True) for name in ("cycles", *counted)}
+        descriptor, layer, wait = (Signal(shape, reset_less=True) for shape in (descriptor_layout(), 16, 32))
+        begun, ends, last, ran, rested = Signal(), Signal(), Signal(), Signal(), Signal()
         says = {"layer": self.layer, "wait": wait, **counters}
         for i, name in enumerate(STATISTICS):
             m.d.comb += self.record.payload[i].eq(says.get(name, 0))
-        with m.If(self.running):
-            m.d.sync += counters["cycles"].eq(counters["cycles"] + 1)
-        for name in counted:
-            with m.If(self.running if name in SLOT_STATES else self.running | last):
-                m.d.sync += counters[name].eq(counters[name] + getattr(self.counts, name))
-
-        m.d.comb += [self.busy.eq(1), self.unit.start.eq(self.begins)]
-        with m.FSM():
-            with m.State("REST"):
-                m.d.comb += self.busy.eq(0)
-                m.d.sync += [self.unit.descriptor.eq(self.offer), self.layer.eq(self.number)]
-                m.d.sync += [counter.eq(0) for counter in counters.values()]
-                with m.If(self.take):
-                    m.next = "START"
-            with m.State("START"):
-                m.d.comb += [self.begins.eq(1), self.running.eq(1)]
-                m.d.sync += wait.eq(self.wait)
-                m.next = "RUN"
-            with m.State("RUN"):
-                m.d.comb += self.running.eq(1)
-                with m.If(self.unit.done):
-                    m.next = "LAST"
-            with m.State("LAST"):
-                m.d.comb += last.eq(1)
-                m.next = "RECORD"
-            with m.State("RECORD"):
-                m.d.comb += self.record.valid.eq(1)
-                with m.If(self.record.ready):
-                    m.next = "REST"
+        # A state is a register each, since they go far; cycles, which are counted far away, a cycle later still.
+        m.d.comb += [
+            self.unit.start.eq(self.begins), self.unit.descriptor.eq(descriptor), self.layer.eq(layer),
+            ends.eq(self.running & ~self.begins & self.unit.done),
+        ]
+        m.d.sync += [
+            self.begins.eq(self.take), begun.eq(self.begins), last.eq(ends), ran.eq(self.running), rested.eq(~self.busy),
+        ]
+        with m.If(self.take):
+            m.d.sync += [self.busy.eq(1), self.running.eq(1)]
+        with m.If(ends):
+            m.d.sync += self.running.eq(0)
+        with m.If(last):
+            m.d.sync += self.record.valid.eq(1)
+        with m.If(self.record.valid & self.record.ready):
+            m.d.sync += [self.record.valid.eq(0), self.busy.eq(0)]
+        with m.If(~self.busy):
+            m.d.sync += [descriptor.eq(self.offer), layer.eq(self.number)]
+        with m.If(begun):
+            m.d.sync += wait.eq(self.wait)
+        cycles = counters.pop("cycles")
+        with m.If(rested):
+            m.d.sync += cycles.eq(0)
+        with m.Elif(ran):
+            m.d.sync += cycles.eq(cycles + 1)
+        for name, counter in counters.items():
+            with m.If(~self.busy):
+                m.d.sync += counter.eq(0)
+            with m.Elif(self.running if name in SLOT_STATES else self.running | last):
+                m.d.sync += counter.eq(counter + getattr(self.counts, name))
         return m

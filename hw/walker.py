@@ -93,17 +93,18 @@ class Walker(wiring.Component):
         only = {name: Signal(name=f"only_{name}") for name in ("kernel_h", "kernel_w", "words")}
         m.d.sync += [signal.eq(d[name] == 1) for name, signal in only.items()]
 
-        # Loop counters, outer to inner, and the bank address each level starts from.
+        # Loop counters, outer to inner, and the bank address each level starts from; at rest they are where a descriptor begins.
         oy, ox, group, step, ky, kx, word = (
-            Signal(field_bits(field, c), name=name) for name, field in (
+            Signal(field_bits(field, c), name=name, reset_less=True) for name, field in (
                 ("oy", "out_h"), ("ox", "out_w"), ("group", "groups"), ("step", "steps"), ("ky", "kernel_h"), ("kx", "kernel_w"),
                 ("word", "words")))
         place = signed(field_bits("in_h", c) + 2)
-        iy0, iy, ix0, ix = (Signal(place, name=name) for name in ("iy0", "iy", "ix0", "ix"))
+        iy0, iy, ix0, ix = (Signal(place, name=name, reset_less=True) for name in ("iy0", "iy", "ix0", "ix"))
         m.d.comb += [iy.eq(iy0 + ky), ix.eq(ix0 + kx)]
         at_oy, at_ox, at_step, at_ky, at_kx, addr = (
-            Signal(addr_bits, name=name) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
-        group_row, slice_row, row = Signal(row_bits), Signal(row_bits), Signal(row_bits)  # lanewise rows, broadcast words
+            Signal(addr_bits, name=name, reset_less=True) for name in ("at_oy", "at_ox", "at_step", "at_ky", "at_kx", "addr"))
+        group_row, slice_row, row = (  # lanewise rows, broadcast words
+            Signal(row_bits, name=name, reset_less=True) for name in ("group_row", "slice_row", "row"))
         last_oy, last_ox, last_group = (
             is_last(m, c, d, name, x) for name, x in (("out_h", oy), ("out_w", ox), ("groups", group)))
         turn = Signal(clog2(c.issue))  # by so many slots are the shares of a tap rotated
@@ -290,7 +291,7 @@ class Walker(wiring.Component):
 
         # Stage 2: the words are there; memory is slow, so they only go to registers: 0 where none was read.
         rows = clog2(c.rows_per_word)
-        base_row = Signal(row_bits)
+        base_row = Signal(row_bits, reset_less=True)
         m.d.sync += base_row.eq(d.weight_base + Mux(d.lanewise, tag1.row, (tag1.row << rows)[:row_bits]))
         fetched_words = Signal.like(self.read.data, reset_less=True)
         for i, words in enumerate(fetched_words):
@@ -299,9 +300,9 @@ class Walker(wiring.Component):
                 m.d.sync += words.eq(0)
 
         # Stage 3: the entries.
-        entry_rows = Signal(data.ArrayLayout(row_bits, c.taps))
+        entry_rows = Signal(data.ArrayLayout(row_bits, c.taps), reset_less=True)
         m.d.sync += [row.eq(base_row + nth) for row, nth in zip(entry_rows, tag2.nth, strict=True)]
-        keep = Signal(c.word)
+        keep = Signal(c.word, reset_less=True)
         ones = Const((1 << c.word) - 1, c.word)
         m.d.sync += keep.eq(Mux(tag2.first_word, (ones << d.mask_low)[:c.word], ones)
                             & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones))

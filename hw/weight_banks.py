@@ -13,14 +13,15 @@ from hw.near import near
 
 
 class WeightRead(Signature):
-    """One core's read ports, one per bank, as seen by the core; rows come one cycle after ``en``, and stay until the next.
+    """One core's read ports, one per bank, as seen by the core; rows come one cycle after ``en``, and stay while it stands
+    ``still`` (``en`` is low then).
 
     ``taken``: the bank is being written through this port; what ``en`` asks for in this cycle is not read.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__({
-            "en": Out(config.issue),
+            "en": Out(config.issue), "still": Out(config.issue),
             "row": Out(data.ArrayLayout(clog2(config.weight_rows), config.issue)),
             "data": In(data.ArrayLayout(config.row_bits, config.issue)),
             "taken": In(config.issue),
@@ -65,7 +66,7 @@ class WeightBanks(wiring.Component):
                         user.data[slot].word_select(i, bits).eq(read.data),
                     ]
             return m
-        next_row, next_word = Signal.like(self.write.row), Signal.like(self.write.data, reset_less=True)
+        next_row, next_word = (Signal.like(x, reset_less=True) for x in (self.write.row, self.write.data))
         pairs, comes = range(0, c.cores, 2), Signal()  # of cores; what they write waits near each of them
         rows = [Signal.like(next_row, name=f"row_near{first}") for first in pairs]
         words = [Signal.like(next_word, name=f"word_near{first}") for first in pairs]
@@ -78,8 +79,9 @@ class WeightBanks(wiring.Component):
             for first, row, word in zip(pairs, rows, words, strict=True):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
                 write, reads = bank.write_port(), [bank.read_port() for _ in range(2)]
-                for user, read in zip(self.read[first:first + 2], reads, strict=True):
-                    m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(user.en[slot] & ~user.taken[slot]),
+                for user, read in zip(self.read[first:first + 2], reads, strict=True):  # what is not wanted is read, too: who
+                    # wants lies far away, and nothing looks at it
+                    m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(~user.still[slot] & ~user.taken[slot]),
                                  user.data[slot].eq(read.data)]
                 # That a row is written is known a cycle ahead: the first core does not read just then, or the next row comes.
                 waiting, next_waiting, owner = Signal(name=f"waiting{slot}_{first}"), Signal(), self.read[first]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -54,14 +54,14 @@ class WriteDma(wiring.Component):
             self.jobs.ready.eq(bursts.jobs.ready & ~running & ~self.stop),
         ]
 
-        left = Signal(range(MAX_BURST + 1))  # beats of the burst that have not come to the output register
+        left, some = Signal(range(MAX_BURST + 1)), Signal()  # beats of the burst that have not come to the output register; not 0
         ending = Signal()  # this cycle's beat is the burst's last
         follows, length = Signal(), Signal.like(left)  # a burst whose beats come after these, and its length
         room, move, take = Signal(), Signal(), Signal()
         count = Signal(range(MAX_OUTSTANDING + 1))  # bursts without response
         answer = Signal()
         m.d.comb += [
-            room.eq((left != 0) & (~axi.wvalid | axi.wready)),
+            room.eq(some & (~axi.wvalid | axi.wready)),
             self.data.ready.eq(room & ~self.stop), move.eq(room & (self.data.valid | self.stop)), ending.eq(left == 1),
             burst.ready.eq(~follows & ~axi.awvalid & (count != MAX_OUTSTANDING) & ~self.stop),
             take.eq(burst.ready & burst.valid),
@@ -75,8 +75,8 @@ class WriteDma(wiring.Component):
             m.d.sync += [
                 axi.wvalid.eq(1), axi.wdata.eq(self.data.payload), axi.wlast.eq(ending), left.eq(left - 1),
             ]
-        with m.If((left == 0) | (move & ending)):
-            m.d.sync += [left.eq(Mux(follows, length, 0)), follows.eq(0)]
+        with m.If(~some | (move & ending)):
+            m.d.sync += [left.eq(length), some.eq(follows), follows.eq(0)]
         with m.If(take):
             m.d.sync += [
                 axi.awvalid.eq(1), axi.awaddr.eq(burst.payload.addr), axi.awlen.eq(burst.payload.len),
@@ -85,7 +85,7 @@ class WriteDma(wiring.Component):
         m.d.sync += [count.eq(count + take - answer), self.error.eq(answer & (axi.bresp != OKAY)), self.done.eq(finished)]
         m.d.comb += [
             finished.eq(running & all_started & answer & (count == 1)),
-            self.idle.eq((count == 0) & ~axi.awvalid & ~axi.wvalid & (left == 0) & ~follows),
+            self.idle.eq((count == 0) & ~axi.awvalid & ~axi.wvalid & ~some & ~follows),
         ]
         with m.If(self.stop | finished):
             m.d.sync += [running.eq(0), all_started.eq(0)]

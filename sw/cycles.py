@@ -37,8 +37,8 @@ from sw.packing import Array
 Times = NDArray[np.int32]
 
 NEVER = -(1 << 28)  #: a time before everything
-QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue; where all is far one more
-MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way; where all is far two more
+QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue; where all is far two more
+MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way; where all is far three more
 SUM = 4  #: cycles from a slot's last row until the sums are complete; where four slots share them a cycle more
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
@@ -285,7 +285,7 @@ class Walk:
     sum : int
         Cycles from a slot's last row until the sums are complete.
     far : int
-        1 where all is far: words are a cycle longer on their way to the cores, and so is what the collector tells them, and that
+        1 where all is far: words are two cycles longer on their way to the cores, one what the collector tells them, and that
         there is room.
     """
 
@@ -426,7 +426,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
     to just then.
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
-    queue, margin = QUEUE + walk.far, MARGIN + 2 * walk.far
+    queue, margin = QUEUE + 2 * walk.far, MARGIN + 3 * walk.far
     shape = (pieces, *sizes)
     finished, loaded = np.full(shape, NEVER, np.int32), np.full(shape, NEVER, np.int32)  # the slot's last entry
     never = np.full((*shape[:3], 1), NEVER, np.int32)

@@ -83,7 +83,7 @@ def hamming_cycles(config: Config, d: Mapping[str, int]) -> int:
     load = hamming_loads(config, d) + 2 * words * words * blocks
     count = blocks * (width + 1) * words * groups_per_word
     write = groups * (4 + width * (d["slices"] + 2) + config.beats * (1 + config.param_parts))
-    return 1 + load + count + 4 + write + 1 + 3 * config.far
+    return 1 + load + count + 4 + write + 1 + 4 * config.far
 
 
 def _ordered(making: Sequence[Pass], attending: Sequence[Pass], slots: Slots, config: Config) -> tuple[list[Pass], list[Pass]]:

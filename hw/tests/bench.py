@@ -56,6 +56,19 @@ def simulate(dut: Elaboratable, *testbenches: Callable, background: Sequence[Cal
     raise AssertionError(f"{len(testbenches) - done} of {len(testbenches)} testbenches not done after {cycles} cycles")
 
 
+class Clock:
+    """A background testbench that counts cycles."""
+
+    def __init__(self) -> None:
+        self.cycles = 0
+
+    async def __call__(self, ctx: Any) -> None:
+        """See `simulate`."""
+        while True:
+            await ctx.tick()
+            self.cycles += 1
+
+
 async def send(ctx: Any, stream: Any, items: Sequence[Any], rng: random.Random, stall: float = 0.0) -> None:
     """Send ``items`` with a pause before an item with probability ``stall``."""
     for item in items:

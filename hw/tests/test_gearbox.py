@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hw.gearbox import Narrow, Widen
-from hw.tests.bench import new_rng, receive, send, simulate
+from hw.tests.bench import Clock, new_rng, receive, send, simulate
 
 
 @pytest.mark.parametrize("kind", [Widen, Narrow])
@@ -32,7 +32,7 @@ def test_throughput(kind: type, first: int, second: int) -> None:
     rng = new_rng()
     dut = kind(first, second)
     given, taken = (dut.narrow, dut.wide) if kind is Widen else (dut.wide, dut.narrow)
-    cycles = 0
+    clock = Clock()
 
     async def give(ctx):
         await send(ctx, given, [rng.getrandbits(first) for _ in range(120 * 32 // first)], rng)
@@ -40,11 +40,5 @@ def test_throughput(kind: type, first: int, second: int) -> None:
     async def take(ctx):
         await receive(ctx, taken, 120 * 32 // second, rng)
 
-    async def count(ctx):
-        nonlocal cycles
-        while True:
-            await ctx.tick()
-            cycles += 1
-
-    simulate(dut, give, take, background=[count])
-    assert cycles <= 120 + 3, cycles
+    simulate(dut, give, take, background=[clock])
+    assert clock.cycles <= 120 + 3, clock.cycles

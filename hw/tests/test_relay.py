@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from hw.relay import Relay
-from hw.tests.bench import new_rng, receive, send, simulate
+from hw.tests.bench import Clock, new_rng, receive, send, simulate
 
 
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
 def test_items(stalls: tuple[float, float]) -> None:
     """What goes in comes out in order, whoever stalls; one item a cycle where nobody does."""
-    rng, dut, cycles = new_rng(), Relay(8), 0
+    rng, dut, clock = new_rng(), Relay(8), Clock()
     items = [rng.getrandbits(8) for _ in range(200)]
 
     async def give(ctx):
@@ -20,11 +20,5 @@ def test_items(stalls: tuple[float, float]) -> None:
     async def take(ctx):
         assert await receive(ctx, dut.after, len(items), rng, stalls[1]) == items
 
-    async def count(ctx):
-        nonlocal cycles
-        while True:
-            await ctx.tick()
-            cycles += 1
-
-    simulate(dut, give, take, background=[count])
-    assert any(stalls) or cycles <= len(items) + 3, cycles
+    simulate(dut, give, take, background=[clock])
+    assert any(stalls) or clock.cycles <= len(items) + 3, clock.cycles

@@ -78,7 +78,7 @@ async def whole_descriptors(dut: Any) -> None:
             per_block = 2 * config.ham_tokens // config.cores + 2
             most = (words * blocks * (words * (per_block + groups) + d["width"] * groups)
                     + groups * (d["width"] * (d["slices"] + 2)
-                                + config.ham_lanes // config.neuron_lanes * (1 + config.param_parts) + 4) + 6 + 3 * config.far)
+                                + config.ham_lanes // config.neuron_lanes * (1 + config.param_parts) + 4) + 6 + 4 * config.far)
             assert waits.rate or cycles <= most, f"{what}: {cycles} cycles, not {most}"
         for _ in range(random.randrange(1, 6)):
             await bench.tick()

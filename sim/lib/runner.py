@@ -27,7 +27,7 @@ ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"]
 
 _WIDE = Config(
     name="wide", cores=4, lanes=32, issue=4, word=32, neuron_lanes=32, ham_tokens=8, axi_bits=32,
-    spike_words=1024, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=8, head_max=64,
+    spike_words=1024, u_beats=1024, weight_rows=1024, param_beats=64, queue_depth=16, head_max=64,
     sharing=2, sum_bits=12, taps=4, levels_max=7,
 )
 #: What each bench runs on: presets with shallow memories, and two like ``base`` and ``base-85f``: a word is one lane group, four

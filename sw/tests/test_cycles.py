@@ -66,9 +66,9 @@ def step_by_step(walk, depth, period=0, wait=0):
             if t >= previous + walk.gap[n] and (not walk.search[n] or t >= begun + walk.search[n]) and not full:
                 for slot, bits in zip(every, walk.bits[at // words, n].reshape(-1), strict=True):
                     if bits or walk.hand[n]:
-                        slot.queue.append((t + QUEUE + walk.far - 1, int(bits), bool(walk.hand[n])))
+                        slot.queue.append((t + QUEUE + 2 * walk.far - 1, int(bits), bool(walk.hand[n])))
                 at, previous = at + 1, t
-        level = any(slot.level(t) > depth - MARGIN - 2 * walk.far for slot in every)  # known one cycle later, or two
+        level = any(slot.level(t) > depth - MARGIN - 3 * walk.far for slot in every)  # known one cycle later, or two
         full, filling = filling if walk.far else level, level
         # collector; a core hears a cycle late that its sums were taken
         heard, freed = freed if walk.far else -1, -1

@@ -206,7 +206,7 @@ class TimedDevice(GoldenDevice):
             return
         wait = max((last - first) // rows, 1)
         plain, slower = (cycles(self._walk, c.queue_depth, *x) for x in ((), (max(wait * banks, 2), wait)))
-        self._delay("linear", round((slower - plain) * coming / (self._ends["linear"] - self._began)))
+        self._delay("linear", round(max(slower - plain, 0) * coming / (self._ends["linear"] - self._began)))
 
     def _fetch(self, at: int, beats: int) -> int:
         """Cycle in which what is asked for in cycle ``at`` has come; bursts of a LOAD on their way come first, others later."""

@@ -193,6 +193,15 @@ def test_waits(tiny, clip, monkeypatch):
     assert hidden and all(slow[i]["wait"] == 3 for i in hidden)
 
 
+def test_rows_of_weights_never_help(tiny, clip, monkeypatch):
+    """Shaken, a schedule may be a cycle shorter; that is no cycle less of a layer (a record overflowed once)."""
+    bundle = compile_model(tiny, SMALL)
+    monkeypatch.setattr("sw.cycles.cycles", lambda walk, depth, *period: cycles(walk, depth) - len(period))
+    found = predict(bundle, SMALL, clip).records
+    monkeypatch.setattr(TimedDevice, "_written", lambda *_: None)
+    assert found == predict(bundle, SMALL, clip).records
+
+
 def test_search_of_the_next_pass():
     assert passes_of(1, 1) == [(0, 0, 0)]
     assert passes_of(3, 1) == [(8, 2, 1), (4, 1, 1), (0, 0, 0)]

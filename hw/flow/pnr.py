@@ -23,7 +23,7 @@ _FLOW_VERSION = 4  #: count up when what a report holds changes
 
 
 def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: float, seed: int,
-                    route: bool = True) -> dict[str, Any]:
+                    route: bool = True, insist: bool = False) -> dict[str, Any]:
     """Take the accelerator, in a harness, to a routed design; nothing runs again that has run with the same inputs.
 
     Parameters
@@ -36,6 +36,8 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
         Where netlist, logs and ``report.json`` go.
     megahertz : float
         The clock that the tools aim at.
+    insist : bool
+        The router takes wires up again until that clock is met, where it knows how; else it ends when no two share a wire.
     seed : int
         Of the placer.
     route : bool
@@ -78,7 +80,8 @@ def place_and_route(config: Config, device: Device, folder: Path, *, megahertz: 
         tools[tool] = version(tool)
         pinned = [x.format("pins.cst") for x in device.constrain] if device.pins else device.unpinned
         command = [beside_python(tool), *device.place[1:], *pinned, "--json", "netlist.json", "--seed", str(seed),
-                   "--freq", f"{megahertz:g}", "--timing-allow-fail", "--report", "timing.json"]
+                   "--freq", f"{megahertz:g}", "--timing-allow-fail", "--report", "timing.json",
+                   *(device.insist if insist else ())]
         key = digest(key, version(tool), *command[1:], device.pins)
         (folder / "pins.cst").write_text(device.pins)
         routed = cached(folder / "route.json", key)

@@ -122,7 +122,7 @@ async def _program(dut: Any, bench: Bench, c: Config, host: Host, units: Units, 
     write = AxiMemory(dut, "axi_write", c.axi_bits, random.choice(RATES), read.words)
     rules = [Rules(dut, x, c.axi_bits) for x in ("axi_read", "axi_write")]
     bases = [0x1000000 * k + 4096 * random.randint(0, 200) for k in range(4)]
-    program = 0x8000 + 128 * random.randint(0, 99)
+    program = 0x10000 + 128 * random.randint(0, 99)  # behind what any STORE writes
 
     opcodes = [random.choice([x for x in Opcode if x]) for _ in range(random.randint(0, 8))] + [Opcode.END]
     descriptors = []

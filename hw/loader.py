@@ -94,7 +94,7 @@ class Loader(wiring.Component):
         d = self.descriptors.payload
 
         # The descriptor arrives beat by beat; its sum is made in two stages, or half a word at a time.
-        fetching, comes = Signal(), Signal()  # the state's registers that go far are not decoded
+        fetching, comes = Signal(), Signal()  # a register, as `loads_rows` and `loads_params` are: states go far
         kept_words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(OTHERS if c.lean else WORDS)]
         # what no LINEAR looks at lies where only LINEAR looks
         words = kept_words + kept_words[LINEARS:LINEARS + WORDS - len(kept_words)]

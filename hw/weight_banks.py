@@ -79,8 +79,8 @@ class WeightBanks(wiring.Component):
             for first, row, word in zip(pairs, rows, words, strict=True):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
                 write, reads = bank.write_port(), [bank.read_port() for _ in range(2)]
-                for user, read in zip(self.read[first:first + 2], reads, strict=True):  # what is not wanted is read, too: who
-                    # wants lies far away, and nothing looks at it
+                # What nobody wants is read, too, and not looked at: whether a core wants is known late, and far away.
+                for user, read in zip(self.read[first:first + 2], reads, strict=True):
                     m.d.comb += [read.addr.eq(user.row[slot]), read.en.eq(~user.still[slot] & ~user.taken[slot]),
                                  user.data[slot].eq(read.data)]
                 # That a row is written is known a cycle ahead: the first core does not read just then, or the next row comes.

@@ -42,8 +42,9 @@ def synthesis_passes(text: str, synthesis: str, top: str, resets: int = 0, cores
     """Passes of yosys that make ``netlist.json`` of ``design.il``, which holds ``text``.
 
     Before the design is flattened every cell is marked with its module's path, which its name does not keep.
-    Registers that are copies on purpose stay apart. No block reads an address in the cycle in which it is written, so that
-    memories need not keep the old data for it. On an ECP5, groups of less than ``resets`` flip-flops have no reset input.
+    Registers that are copies on purpose stay apart. No block uses what it reads from an address in the cycle in which that is
+    written, so that memories need not keep the old data for it. On an ECP5, groups of less than ``resets`` flip-flops have no
+    reset input.
     ``cores`` are modules that the design names only, each in a Verilog file of its name; nothing is assumed of their memories.
     """
     modules = [line.split("\\")[1] for line in text.splitlines() if line.startswith("module \\")]

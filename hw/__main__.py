@@ -29,7 +29,7 @@ def main() -> None:
     verilog.add_argument("--out", type=Path, required=True)
     pnr = commands.add_parser("pnr", help="place and route: area by block and clock, build/PRESET/pnr/DEVICE/report.json")
     pnr.add_argument("--device", choices=DEVICES, help="default: the chip that the preset is made for")
-    pnr.add_argument("--mhz", type=float, help="the router goes on until this clock is met (else it aims at 100, and ends earlier)")
+    pnr.add_argument("--mhz", type=float, help="the router goes on until this clock is met (else it aims at 100, ends earlier)")
     pnr.add_argument("--seed", type=int, default=1, help="of the placer (1)")
     pnr.add_argument("--synthesis-only", action="store_true", help="no place and route")
     pnr.add_argument("--lut6", action="store_true", help="instead, count 6-input tables, as other chips have them (synth_xilinx)")

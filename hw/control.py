@@ -95,7 +95,10 @@ class Control(wiring.Component):
         ]
 
         step = m.d.sync if c.far else m.d.comb
-        step += [loader.idle.eq(sequencer.idle), supervisor.finished.eq(sequencer.finished)]
+        step += [
+            loader.idle.eq(sequencer.idle), supervisor.finished.eq(sequencer.finished), supervisor.illegal.eq(loader.error),
+            supervisor.loader_layer.eq(loader.layer),
+        ]
 
         # Run control.
         if c.lean:
@@ -112,8 +115,7 @@ class Control(wiring.Component):
         ]
         m.d.comb += [
             supervisor.start.eq(registers.start), supervisor.abort.eq(registers.abort),
-            supervisor.watchdog.eq(registers.watchdog), supervisor.illegal.eq(loader.error),
-            supervisor.loader_layer.eq(loader.layer), supervisor.layer.eq(loader.layer if c.lean else sequencer.error_layer),
+            supervisor.watchdog.eq(registers.watchdog), supervisor.layer.eq(loader.layer if c.lean else sequencer.error_layer),
             registers.busy.eq(supervisor.busy),
             registers.finished.eq(supervisor.well), registers.error.eq(supervisor.error), registers.code.eq(supervisor.code),
             registers.error_layer.eq(supervisor.error_layer), registers.layer.eq(loader.layer if c.lean else sequencer.layer),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -62,13 +62,13 @@ class Core(wiring.Component):
     entries : Array of stream of entry_layout, in
         One per slot, always ready: the sender looks at ``room``. In lanewise mode only the first ``taps`` have any ``bits``.
     room : Signal(), out
-        Each queue takes `Walker.IN_FLIGHT` more entries than have been sent two cycles ago, where all is ``far`` four.
+        Each queue takes `Walker.in_flight` more entries than have been sent until two cycles ago, where all is ``far`` one.
     weights : WeightRead, out
     result : stream of sum_layout, out
         Where all is ``far``, ``ready`` answers a ``valid`` of an earlier cycle, and the sums are there with it, the rest of the
         payload before. Else they stay for a cycle after it, in which nothing is valid; in a lean machine they go.
     adds : Signal(), out
-        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago, where all is far five, adds to
+        Rows added a cycle ago (broadcast), or lanes that an entry that came three cycles ago, where all is far four, adds to
         (lanewise).
     states : Signal(state_layout), out
         What each slot did two cycles ago, a bit for each that does so.
@@ -89,38 +89,40 @@ class Core(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        room = Const(1, 1)
+        rooms = []
+        limit = c.queue_depth - Walker.in_flight(c)
         decoders, arrived = list[Decoder](), list[tuple[Value, Value]]()
         for i in range(c.issue):
-            shape = entry_layout(c)
-            stored = opened_layout(c) if c.far else shape
+            stored = (opened_layout if c.far else entry_layout)(c)
             m.submodules[f"queue{i}"] = queue = Queue(stored.size, c.queue_depth, block=c.lean)
             m.submodules[f"decoder{i}"] = decoder = Decoder(c)
-            came, entry = self.entries[i].valid, self.entries[i].payload
-            for stage in range(1 + c.far):  # where all is far, the first is on the way
-                before = came, entry
-                came, entry = Signal(name=f"came{stage}_{i}"), Signal(shape, name=f"entry{stage}_{i}", reset_less=True)
-                m.d.sync += Cat(came, entry).eq(Cat(*before))
-            arrived.append((came, entry.bits[:c.lanes]))
+            sent, came, entry = self.entries[i], Signal(name=f"came{i}"), Signal(stored, name=f"entry{i}", reset_less=True)
+            m.d.sync += came.eq(sent.valid)
             lanewise = near(m, self.lanewise, 1, f"lanewise{i}")[0]
-            if c.far:
-                m.d.comb += [
-                    queue.w_data.eq(open_entry(m, c, entry, lanewise, f"opened{i}")), queue.w_en.eq(came),
-                    decoder.entries.payload.eq(queue.r_data),
-                ]
+            if c.far:  # a register on the way, and entries are counted before it
+                m.d.sync += entry.eq(open_entry(m, c, sent.payload, lanewise, f"opened{i}"))
+                m.d.comb += [queue.w_data.eq(entry), queue.w_en.eq(came), decoder.entries.payload.eq(queue.r_data)]
+                arrived.append((came, entry.entry.bits[:c.lanes]))
+                left = Signal(name=f"left{i}")
+                over = Signal(range(-limit, c.queue_depth - limit + 1), name=f"over{i}", init=-limit)
+                m.d.sync += [left.eq(queue.r_rdy & queue.r_en), over.eq(over + sent.valid - left)]
+                rooms.append(over < 0)
             else:
-                taken = Signal(shape, name=f"taken{i}")
+                taken = Signal(stored, name=f"taken{i}")
+                m.d.sync += entry.eq(sent.payload)
                 m.d.comb += [
-                    queue.w_data.eq(self.entries[i].payload), queue.w_en.eq(self.entries[i].valid), taken.eq(queue.r_data),
+                    queue.w_data.eq(sent.payload), queue.w_en.eq(sent.valid), taken.eq(queue.r_data),
                     decoder.entries.payload.eq(open_entry(m, c, taken, lanewise, f"opened{i}")),
                 ]
+                arrived.append((came, entry.bits[:c.lanes]))
+                rooms.append(queue.level < limit)
             m.d.comb += [
                 decoder.entries.valid.eq(queue.r_rdy), queue.r_en.eq(decoder.entries.ready), decoder.lanewise.eq(lanewise),
                 self.weights.row[i].eq(decoder.row),
             ]
-            room = room & (queue.level < c.queue_depth - Walker.IN_FLIGHT - 3 * c.far)
             decoders.append(decoder)
-        m.d.sync += self.room.eq(room)
+        step = m.d.comb if c.far else m.d.sync  # where all is far, there is a register on the way
+        step += self.room.eq(Cat(rooms).all())
 
         states = Signal(state_layout(c))
         here, moving = Signal(c.issue // c.sharing), Signal(c.issue // c.sharing)  # groups whose sums wait, or will

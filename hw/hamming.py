@@ -37,8 +37,8 @@ class Hamming(wiring.Component):
     params : MemoryRead, out
     param_write : MemoryWrite, out
     weights : WeightWrite, out
-    writes : Signal(), out
-        ``param_write`` or ``weights`` is written in this cycle.
+    will_write : Signal(), out
+        ``param_write`` or ``weights`` is written in the next cycle.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,7 +46,7 @@ class Hamming(wiring.Component):
         super().__init__({
             "unit": In(Unit()), "waits": In(hamming_waits()), "read": Out(SpikeRead(config)),
             "params": Out(param_read(config)), "param_write": Out(param_write(config)), "weights": Out(WeightWrite(config)),
-            "writes": Out(1),
+            "will_write": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -208,7 +208,7 @@ class Hamming(wiring.Component):
         # channels, or half of one, so writing reads a beat once for each of its words.
         low, words_per_group = clog2(c.param_parts), beats_per_group * c.param_parts
         beat, part = Signal(range(beats_per_group + 1)), Signal(range(words_per_group + 1))
-        param_addr, writing, write_back, will_write = Signal(len(self.params.addr)), Signal(), Signal(), Signal()
+        param_addr, writing, write_back, will_row = Signal(len(self.params.addr)), Signal(), Signal(), Signal()
         m.d.comb += [
             param_addr.eq(d.param_base + (group << clog2(beats_per_group))),
             self.params.addr.eq(param_addr + Mux(writing, part >> low, beat)),
@@ -228,7 +228,7 @@ class Hamming(wiring.Component):
         ]
         chosen = near(m, going[-2].part, c.axi_bits, "part") if c.far else [going[-1].part] * c.axi_bits
         step += (self.param_write.data[i].eq(entries[i::c.axi_bits].bit_select(at, 1)) for i, at in enumerate(chosen))
-        m.d.sync += self.writes.eq((makes if c.far else will_write) | leaves.en)
+        m.d.comb += self.will_write.eq((makes if c.far else will_row) | leaves.en)
 
         m.d.comb += self.unit.progress.eq(1)
         with m.FSM():
@@ -306,12 +306,12 @@ class Hamming(wiring.Component):
                 m.d.sync += at.eq(at + max_groups)
                 m.next = "MAKE"
             with m.State("MAKE"):
-                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot), will_write.eq(1), will_keep.eq(last_slice == 0)]
+                m.d.comb += [will_make.eq(1), will_add.eq(~d.dot), will_row.eq(1), will_keep.eq(last_slice == 0)]
                 m.d.sync += [slice_.eq(0), slice_row.eq(group_row)]
                 m.next = "SLICE"
             with m.State("SLICE"):  # the next row of A is read meanwhile
                 another = slice_ != last_slice
-                m.d.comb += [makes.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(another), will_write.eq(another),
+                m.d.comb += [makes.eq(1), count_read.en.eq(slice_ == 0), will_make.eq(another), will_row.eq(another),
                              will_keep.eq(another & ((slice_ + 1)[:2] == last_slice))]
                 m.d.sync += [slice_.eq(slice_ + 1), slice_row.eq(slice_row + d.slice_words)]
                 with m.If(~another):

@@ -40,12 +40,14 @@ class Linear(wiring.Component):
         for name in ("write", "params", "u_read", "u_write", "u_move"):
             connect(m, flipped(getattr(self, name)), getattr(neuron, name))
         step = m.d.sync if self.config.far else m.d.comb
-        step += neuron.start.eq(self.unit.start)
+        step += [
+            neuron.start.eq(self.unit.start),
+            self.unit.progress.eq(array.fetched | array.counts.busy.any() | neuron.moved),
+        ]
         m.d.comb += [
             array.flush.eq(self.flush), array.start.eq(self.unit.start),
             array.descriptor.eq(self.unit.descriptor), neuron.descriptor.eq(self.unit.descriptor),
-            self.unit.done.eq(neuron.done),
-            self.unit.progress.eq(array.fetched | array.counts.busy.any() | neuron.moved), self.counts.eq(array.counts),
+            self.unit.done.eq(neuron.done), self.counts.eq(array.counts),
             self.counts.results.eq(neuron.taken), self.saturations.eq(neuron.saturations), self.u_busy.eq(neuron.u_busy),
             self.writing.eq(neuron.writing), self.will_write.eq(neuron.will_write),
         ]

@@ -71,7 +71,7 @@ class Loader(wiring.Component):
     weight_write : WeightWrite, out
     param_write : MemoryWrite, out
     waits : Signal(), in
-        Somebody else writes weights or parameters in this cycle: what is to be written waits.
+        Somebody else writes weights or parameters in the next cycle: what is to be written then waits.
     descriptors : stream of descriptor_layout, out
     error : Signal(), out
         Pulses when descriptor ``layer`` is illegal.
@@ -136,22 +136,21 @@ class Loader(wiring.Component):
         legal, in_limits = Signal(), Signal()
         if c.lean:
             m.d.comb += in_limits.eq(d.opcode <= max(Opcode))
-        else:
-            m.d.sync += in_limits.eq(0)
-        with m.Switch(d.opcode):
-            for opcode, limits in ({} if c.lean else LIMITS).items():
-                with m.Case(int(opcode)):
-                    checks: list[Value] = [Const(1)]
-                    for name, (low, high) in limits.items():
-                        if low > FIELDS[name].low:
-                            checks.append(d[name] >= low)
-                        if high < FIELDS[name].high:
-                            checks.append(d[name] <= high)
-                    if opcode == Opcode.HAMMING:
-                        whole = (d.mask_low == 0) & ~d.width[:clog2(c.word)].any()
-                        checks += [~d.width[:clog2(c.lanes)].any(), ~d.mask_low[:clog2(c.lanes)].any(), d.width <= c.head_max,
-                                   whole | (d.mask_low + d.width <= c.word)]
-                    m.d.sync += in_limits.eq(Cat(checks).all())
+        for opcode, limits in ({} if c.lean else LIMITS).items():
+            checks: list[Value] = [Const(1)]
+            for name, (low, high) in limits.items():
+                if low > FIELDS[name].low:
+                    checks.append(d[name] >= low)
+                if high < FIELDS[name].high:
+                    checks.append(d[name] <= high)
+            if opcode == Opcode.HAMMING:
+                whole = (d.mask_low == 0) & ~d.width[:clog2(c.word)].any()
+                checks += [~d.width[:clog2(c.lanes)].any(), ~d.mask_low[:clog2(c.lanes)].any(), d.width <= c.head_max,
+                           whole | (d.mask_low + d.width <= c.word)]
+            kept_limits = Signal(name=f"limits_of_{opcode.name}", reset_less=True)
+            m.d.sync += kept_limits.eq(Cat(checks).all())
+            with m.If(d.opcode == int(opcode)):
+                m.d.comb += in_limits.eq(kept_limits)
         marked = Signal()
         m.d.comb += marked.eq(d.magic == MAGIC)
         if c.lean:  # looked at as it comes, and not kept
@@ -184,7 +183,7 @@ class Loader(wiring.Component):
         if c.lean:  # nobody else writes meanwhile
             m.d.comb += writes
         else:
-            m.d.comb += stuck.eq((self.weight_write.en | self.param_write.en) & self.waits)
+            m.d.sync += stuck.eq(self.waits)
             with m.If(~stuck):
                 m.d.sync += writes
         with m.If(item_here):

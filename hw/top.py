@@ -88,7 +88,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             control.waits.spike_read.eq(linear.read.en), control.waits.spike_write.eq(linear.will_write),
             control.waits.u_read.eq(linear.u_read.en), control.waits.u_write.eq(linear.u_busy),
-            control.write_waits.eq(hamming.writes),
+            control.write_waits.eq(hamming.will_write),
             hamming.waits.read.eq(linear.read.en | control.spike_read.en), hamming.waits.params.eq(linear.params.en),
         ]
         return m

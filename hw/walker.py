@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.config import Config, clog2
 from golden.spec.descriptor import field_bits
 from hw.bus import SpikeRead, descriptor_layout, is_last, lasts
+from hw.near import near
 from hw.taps import Taps
 
 
@@ -45,8 +46,8 @@ class Walker(wiring.Component):
     that is busy in a whole neighbourhood burdens no one slot. Lanewise, memory i of a spike bank feeds slot i, whichever tap it
     reads, and ``taps`` taps are fetched at once where they lie in different memories (see `Taps`). A share without a set bit is
     not queued, except where sums are handed over: at the end of a pass, and within it after each ``pass_words`` fetches (256
-    where that is 0). The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that at most
-    ``IN_FLIGHT`` more entries follow.
+    where that is 0). The walker looks at no entry's ``ready``: it pauses while ``room`` is low, and after that fewer than
+    `in_flight` more entries follow.
 
     Ports
     -----
@@ -54,7 +55,7 @@ class Walker(wiring.Component):
         Begin; the descriptor must be stable from then on.
     descriptor : Signal(descriptor_layout()), in
     room : Signal(), in
-        Every queue has room for more than ``IN_FLIGHT`` entries.
+        Every queue has room for `in_flight` entries.
     read : SpikeRead, out
     entries : Array of Array of stream of entry_layout, out
         By core and slot.
@@ -65,8 +66,6 @@ class Walker(wiring.Component):
     walking : Signal(), out
         It is not done.
     """
-
-    IN_FLIGHT = 4
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -80,6 +79,11 @@ class Walker(wiring.Component):
             "fetched": Out(1),
             "walking": Out(1),
         })
+
+    @staticmethod
+    def in_flight(config: Config) -> int:
+        """Cycles from the fetch of a word until its entries have come."""
+        return 4 + config.far
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -107,12 +111,12 @@ class Walker(wiring.Component):
             Signal(row_bits, name=name, reset_less=True) for name in ("group_row", "slice_row", "row"))
         last_oy, last_ox, last_group = (
             is_last(m, c, d, name, x) for name, x in (("out_h", oy), ("out_w", ox), ("groups", group)))
-        turn = Signal(clog2(c.issue))  # by so many slots are the shares of a tap rotated
-        fetches = Signal(8)  # since sums were handed over
+        turn = Signal(clog2(c.issue), reset_less=True)  # by so many slots are the shares of a tap rotated
+        fetches = Signal(8, reset_less=True)  # since sums were handed over
 
         # The passes of a result, found one candidate (exponent, slice) a cycle while the pass before them runs.
-        exponent, next_exponent = Signal(6), Signal(6)
-        slice_, next_slice, next_shift = Signal(2), Signal(2), Signal(3)
+        next_exponent, next_shift = Signal(6), Signal(3)
+        slice_, next_slice = Signal(2, reset_less=True), Signal(2)
         top_exponent = Signal(6)
         found = Signal()
         plane = Signal(6)
@@ -147,10 +151,10 @@ class Walker(wiring.Component):
 
         # Stage 0: the innermost loops.
         issue, under_way = Signal(), Signal()  # one word is fetched in this cycle; one is on its way
-        last_word, last_kx, last_ky = Signal(), Signal(), Signal()  # registers, made together with the counters
-        first_word = Signal()
-        final_pass = Signal()
-        m.d.comb += [first_word.eq(word == 0), final_pass.eq(exponent == 0)]
+        last_word, last_kx, last_ky = (  # registers, made together with the counters
+            Signal(name=name, reset_less=True) for name in ("last_word", "last_kx", "last_ky"))
+        first_word, final_pass = Signal(), Signal(reset_less=True)
+        m.d.comb += first_word.eq(word == 0)
         last, hand_over = Signal(), Signal()
         alone = last_word & last_kx & last_ky
         m.d.comb += [
@@ -171,7 +175,7 @@ class Walker(wiring.Component):
                 m.d.comb += taps.begin.eq(1)
             m.d.comb += [at.eq(base + next_plane_offset + group_words), at_row.eq(start_row + next_slice_offset)]
             return [
-                exponent.eq(next_exponent), slice_.eq(next_slice),
+                final_pass.eq(next_exponent == 0), slice_.eq(next_slice),
                 ky.eq(0), kx.eq(0), word.eq(0), turn.eq(0), fetches.eq(0),
                 last_ky.eq(only["kernel_h"]), last_kx.eq(only["kernel_w"]), last_word.eq(only["words"]),
                 at_ky.eq(at), at_kx.eq(at), addr.eq(at), slice_row.eq(at_row), row.eq(at_row),
@@ -299,7 +303,7 @@ class Walker(wiring.Component):
             with m.If(~tag2.inside[i]):
                 m.d.sync += words.eq(0)
 
-        # Stage 3: the entries.
+        # Stage 3: the entries; where all is far it takes one more stage to know which there are.
         entry_rows = Signal(data.ArrayLayout(row_bits, c.taps), reset_less=True)
         m.d.sync += [row.eq(base_row + nth) for row, nth in zip(entry_rows, tag2.nth, strict=True)]
         keep = Signal(c.word, reset_less=True)
@@ -308,24 +312,30 @@ class Walker(wiring.Component):
                             & Mux(tag2.last_word, ones >> (c.word - 1 - d.mask_high)[:clog2(c.word)], ones))
         for core in range(c.cores):
             words, own = [fetched_words[i][core] for i in range(c.taps)], tags[core]
+            lanewise = near(m, d.lanewise, 1, f"lanewise{core}")[0] if c.far else d.lanewise
             gates = [x.word_select(own.sub[:sub_groups], c.lanes) if sub_groups else x for x in words]
             kept = Signal(c.word, name=f"kept{core}")
             m.d.comb += kept.eq(reduce(or_, words) & keep)
             shares = [Cat(kept[b] for b in range(i, c.word, c.issue)) for i in range(c.issue)]
             for i in range(c.issue):
-                entry = self.entries[core][i]
+                entry, valid = self.entries[core][i], own.valid
                 bits = Signal(entry.p.bits.shape(), name=f"bits{core}_{i}")
                 m.d.comb += bits.eq(gates[i] if i < c.taps else 0)
-                with m.If(~d.lanewise):
+                with m.If(~lanewise):
                     with m.Switch(own.turn):
                         for turned in range(c.issue):
                             with m.Case(turned):
                                 m.d.comb += bits[:c.rows_per_word].eq(shares[(i - turned) % c.issue])
-                m.d.comb += [
+                made = [
                     entry.p.row.eq(entry_rows[i if i < c.taps else 0]), entry.p.bits.eq(bits),
                     entry.p.top.eq(own.top), entry.p.last.eq(own.last), entry.p.shift.eq(own.shift), entry.p.end.eq(own.end),
-                    entry.valid.eq(own.valid & (own.last | has_bits(c, entry.p, d.lanewise))),
                 ]
+                if c.far:
+                    valid = Signal(name=f"valid{core}_{i}")
+                    m.d.sync += [*made, valid.eq(own.valid)]
+                else:
+                    m.d.comb += made
+                m.d.comb += entry.valid.eq(valid & (entry.p.last | has_bits(c, entry.p, lanewise)))
         return m
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
@@ -66,16 +66,22 @@ class WeightBanks(wiring.Component):
                         user.data[slot].word_select(i, bits).eq(read.data),
                     ]
             return m
-        next_row, next_word = (Signal.like(x, reset_less=True) for x in (self.write.row, self.write.data))
+        en, every, number, row, word = (getattr(self.write, name) for name in ("en", "every", "bank", "row", "data"))
+        if c.far:  # a register on the way
+            before = en, every, number, row, word
+            en = Signal(name="arrives")
+            every, number, row, word = (Signal.like(x, name=f"{x.name}_arrives", reset_less=True) for x in before[1:])
+            m.d.sync += Cat(en, every, number, row, word).eq(Cat(before))
+        next_row, next_word = (Signal.like(x, reset_less=True) for x in (row, word))
         pairs, comes = range(0, c.cores, 2), Signal()  # of cores; what they write waits near each of them
         rows = [Signal.like(next_row, name=f"row_near{first}") for first in pairs]
         words = [Signal.like(next_word, name=f"word_near{first}") for first in pairs]
-        m.d.sync += [next_row.eq(self.write.row), next_word.eq(self.write.data), comes.eq(self.write.en)]
+        m.d.sync += [next_row.eq(row), next_word.eq(word), comes.eq(en)]
         with m.If(comes):
-            m.d.sync += [*(row.eq(next_row) for row in rows), *(word.eq(next_word) for word in words)]
+            m.d.sync += [*(x.eq(next_row) for x in rows), *(x.eq(next_word) for x in words)]
         for slot in range(c.issue):
             mine = Signal(name=f"mine{slot}")
-            m.d.sync += mine.eq(self.write.en & (self.write.every | (self.write.bank == slot)))
+            m.d.sync += mine.eq(en & (every | (number == slot)))
             for first, row, word in zip(pairs, rows, words, strict=True):
                 m.submodules[f"bank{slot}_{first}"] = bank = Memory(shape=c.row_bits, depth=c.weight_rows, init=[])
                 write, reads = bank.write_port(), [bank.read_port() for _ in range(2)]
@@ -87,7 +93,7 @@ class WeightBanks(wiring.Component):
                 waiting, next_waiting, owner = Signal(name=f"waiting{slot}_{first}"), Signal(), self.read[first]
                 now, next_now = Signal(name=f"now{slot}_{first}"), Signal()
                 m.d.comb += next_waiting.eq(mine | (waiting & ~now))
-                m.d.comb += next_now.eq(next_waiting & (self.write.en | ~owner.en[slot]))
+                m.d.comb += next_now.eq(next_waiting & (en | ~owner.en[slot]))
                 m.d.sync += [waiting.eq(next_waiting), now.eq(next_now)]
                 m.d.comb += [
                     owner.taken[slot].eq(near(m, next_now, 1, f"taken{slot}_{first}")[0]),

@@ -38,7 +38,7 @@ Times = NDArray[np.int32]
 
 NEVER = -(1 << 28)  #: a time before everything
 QUEUE = 4  #: cycles from the fetch of a word until its entry can leave an empty queue; where all is far two more
-MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way; where all is far three more
+MARGIN = QUEUE + 1  #: queue entries kept free for the words on their way; where all is far one more
 SUM = 4  #: cycles from a slot's last row until the sums are complete; where four slots share them a cycle more
 WARM = 160  #: words that a piece of a layer is walked through before its share begins
 ON_THE_WAY = 64  #: beats that are asked for at once: hw.jobs.MAX_OUTSTANDING bursts
@@ -285,8 +285,8 @@ class Walk:
     sum : int
         Cycles from a slot's last row until the sums are complete.
     far : int
-        1 where all is far: words are two cycles longer on their way to the cores, one what the collector tells them, and that
-        there is room.
+        1 where all is far: words are two cycles longer on their way to the cores, one of these before they are counted; one what
+        the collector tells the cores, and that an entry has left its queue.
     """
 
     bits: NDArray[np.integer]
@@ -426,7 +426,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
     to just then.
     """
     pieces, (_, words, *sizes) = len(firsts), walk.bits.shape
-    queue, margin = QUEUE + 2 * walk.far, MARGIN + 3 * walk.far
+    queue, margin = QUEUE + 2 * walk.far, MARGIN + walk.far
     shape = (pieces, *sizes)
     finished, loaded = np.full(shape, NEVER, np.int32), np.full(shape, NEVER, np.int32)  # the slot's last entry
     never = np.full((*shape[:3], 1), NEVER, np.int32)
@@ -455,7 +455,7 @@ def _walk_through(walk: Walk, firsts: NDArray[np.int_], length: int, depth: int,
             if walk.search[n]:
                 ready = np.maximum(ready, begun + walk.search[n])
             for then, room in recent:
-                ready = np.where(then + queue + walk.far < ready, np.maximum(ready, room), ready)
+                ready = np.where(then + margin - 1 < ready, np.maximum(ready, room), ready)
             fetched = ready
 
             # The decoders: one row a cycle, an entry after the other.

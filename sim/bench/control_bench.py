@@ -46,6 +46,7 @@ class Units:
         self.row = [Port(dut, f"weight_write_{x}") for x in ("en", "every", "bank", "row", "data")]
         self.param = [Port(dut, f"param_write_{x}") for x in ("en", "addr", "data")]
         self.cycle = 0
+        self.writes = self.will_write = False  # in this cycle, in the next one
         self.begin([])
 
     def begin(self, loads: list[Load]) -> None:
@@ -67,7 +68,9 @@ class Units:
         for name in self.NAMES:
             self.unit[name, "done"].set(int(name in self.running and self.running[name][2] == 0))
             self.unit[name, "progress"].set(int(name in self.running))
-        self.port["write_waits"].set(int("hamming" in self.running and random.random() < 0.5))
+        self.writes = self.will_write
+        self.will_write = "hamming" in self.running and random.random() < 0.5
+        self.port["write_waits"].set(int(self.will_write))
         counts = self.counts = {name: random.randint(0, high) for name, high in self.high.items()}
         number = self.running["linear"][0] if "linear" in self.running else self.tail
         saturations = 0 if number is None else random.randint(0, self.most_saturations)
@@ -83,7 +86,7 @@ class Units:
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
         for ports, log, kind in ((self.row, self.rows, "rows"), (self.param, self.params, "params")):
-            if ports[0].get() and not self.port["write_waits"].last:
+            if ports[0].get() and not self.writes:
                 assert not self.running or may_come_early(self.loads, kind, len(log)), "a load that has to wait"
                 log.append(tuple(x.get() for x in ports[1:]))
         for name, (number, descriptor, left) in list(self.running.items()):

@@ -10,7 +10,7 @@ import cocotb
 
 from golden.spec.config import Config
 from hw.core import Core, Sums, sum_layout
-from hw.walker import entry_layout
+from hw.walker import Walker, entry_layout
 from sim.lib.clock import Bench, Port, Probe, Wire
 from sim.lib.pack import join, pack, split, unpack
 from sim.lib.runner import settings
@@ -20,14 +20,14 @@ Bundle = list[dict[str, int] | None]  # what one input word gives to the slots
 
 
 class Words:
-    """Sends as the walker does: a word issued in a cycle in which ``room`` is high reaches the queues two cycles later."""
+    """Sends as the walker does: a word issued in a cycle in which that hears of ``room`` comes `Walker.in_flight` - 1 later."""
 
     def __init__(self, dut: Any, config: Config, rate: float) -> None:
         self.layout, self.rate = entry_layout(config), rate
         self.room = Port(dut, "room")
         self.slots = [(Port(dut, f"entries_{i}_valid"), Port(dut, f"entries_{i}_payload")) for i in range(config.issue)]
         self.queue: deque[Bundle] = deque()
-        self.stages: deque[Bundle] = deque([[None] * config.issue] * 2)
+        self.stages: deque[Bundle] = deque([[None] * config.issue] * (Walker.in_flight(config) - 2 + config.far))
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""

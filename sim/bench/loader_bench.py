@@ -38,6 +38,7 @@ class Executor:
         self.taken: list[dict[str, int]] = []
         self.errors: list[int] = []
         self.left = self.recording = 0
+        self.writes = self.will_write = False  # in this cycle, in the next one
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
@@ -45,12 +46,14 @@ class Executor:
         self.ready.set(int(rest))
         self.idle.set(int(rest))
         self.settled.set(int(rest and self.recording == 0))
-        self.waits.set(int(not rest and self.taken[-1]["opcode"] == Opcode.HAMMING and random.random() < 0.8))
+        self.writes = self.will_write
+        self.will_write = not rest and self.taken[-1]["opcode"] == Opcode.HAMMING and random.random() < 0.8
+        self.waits.set(int(self.will_write))
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
         for ports, log, kind in ((self.row, self.rows, "rows"), (self.param, self.params, "params")):
-            if ports[0].get() and not self.waits.last:
+            if ports[0].get() and not self.writes:
                 assert self.idle.last or may_come_early(self.loads, kind, len(log)), f"{len(self.taken)} is loaded ahead"
                 log.append(tuple(x.get() for x in ports[1:]))
         if self.error.get():

@@ -23,7 +23,7 @@ class Entries:
     """Gives room at random, notes every entry, and checks that few enough follow once there is no room."""
 
     def __init__(self, dut: Any, config: Config, lanewise: int, rate: float) -> None:
-        self.layout, self.rate = entry_layout(config), rate
+        self.layout, self.rate, self.in_flight = entry_layout(config), rate, Walker.in_flight(config)
         self.share = (1 << (config.lanes if lanewise else config.rows_per_word)) - 1
         self.room = Port(dut, "room")
         self.ports = [[(Port(dut, f"entries_{i}_{j}_valid"), Port(dut, f"entries_{i}_{j}_payload")) for j in range(config.issue)]
@@ -51,7 +51,7 @@ class Entries:
                     entry["row"] *= entry["bits"] > 0
                     self.entries[i][j].append(entry)
                     self.late[i][j] += not self.room.last
-                    assert self.late[i][j] <= Walker.IN_FLIGHT, "too many entries without room"
+                    assert self.late[i][j] < self.in_flight, "too many entries without room"
 
 
 @cocotb.test()

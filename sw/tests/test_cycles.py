@@ -33,8 +33,9 @@ class Slot:
     waiting: int = 0  # a row of weights is to be written through its port, in this cycle at the latest
     now: bool = False  # it is written
 
-    def level(self, t):
-        return sum(written < t for written, *_ in self.queue) + (bool(self.popped) and self.popped[-1] == t)
+    def level(self, t, far):
+        # where all is far, an entry counts before it is written, and for a cycle after it has left
+        return sum(written - far < t for written, *_ in self.queue) + sum(t - x <= far for x in self.popped[-2:])
 
 
 @dataclass
@@ -53,7 +54,7 @@ def step_by_step(walk, depth, period=0, wait=0):
     positions, words, cores, groups, slots = walk.bits.shape
     machine = [[Group([Slot() for _ in range(slots)], (False,) * walk.sum) for _ in range(groups)] for _ in range(cores)]
     every = [slot for core in machine for group in core for slot in group.slots]
-    at, previous, begun, full, filling = 0, 0, 0, False, False
+    at, previous, begun, full = 0, 0, 0, False
     core = beat = taking = resting = 0
     blocked, freed = [0] * cores, -1
     hands = np.flatnonzero(walk.hand)
@@ -68,8 +69,7 @@ def step_by_step(walk, depth, period=0, wait=0):
                     if bits or walk.hand[n]:
                         slot.queue.append((t + QUEUE + 2 * walk.far - 1, int(bits), bool(walk.hand[n])))
                 at, previous = at + 1, t
-        level = any(slot.level(t) > depth - MARGIN - 3 * walk.far for slot in every)  # known one cycle later, or two
-        full, filling = filling if walk.far else level, level
+        full = any(slot.level(t, walk.far) > depth - MARGIN - walk.far for slot in every)  # known a cycle later
         # collector; a core hears a cycle late that its sums were taken
         heard, freed = freed if walk.far else -1, -1
         n = hands[taking % len(hands)]

@@ -318,7 +318,7 @@ class Walker(wiring.Component):
             m.d.comb += kept.eq(reduce(or_, words) & keep)
             shares = [Cat(kept[b] for b in range(i, c.word, c.issue)) for i in range(c.issue)]
             for i in range(c.issue):
-                entry, valid = self.entries[core][i], own.valid
+                entry = self.entries[core][i]
                 bits = Signal(entry.p.bits.shape(), name=f"bits{core}_{i}")
                 m.d.comb += bits.eq(gates[i] if i < c.taps else 0)
                 with m.If(~lanewise):
@@ -330,12 +330,12 @@ class Walker(wiring.Component):
                     entry.p.row.eq(entry_rows[i if i < c.taps else 0]), entry.p.bits.eq(bits),
                     entry.p.top.eq(own.top), entry.p.last.eq(own.last), entry.p.shift.eq(own.shift), entry.p.end.eq(own.end),
                 ]
-                if c.far:
-                    valid = Signal(name=f"valid{core}_{i}")
-                    m.d.sync += [*made, valid.eq(own.valid)]
+                if c.far:  # lanes are many, and far from each other: whether there are any is known in the stage before
+                    valid, gating = Signal(name=f"valid{core}_{i}"), Signal(name=f"gating{core}_{i}", reset_less=True)
+                    m.d.sync += [*made, valid.eq(own.valid), gating.eq(lanewise & bits[c.rows_per_word:].any())]
+                    m.d.comb += entry.valid.eq(valid & (entry.p.last | entry.p.bits[:c.rows_per_word].any() | gating))
                 else:
-                    m.d.comb += made
-                m.d.comb += entry.valid.eq(valid & (entry.p.last | has_bits(c, entry.p, lanewise)))
+                    m.d.comb += [*made, entry.valid.eq(own.valid & (own.last | has_bits(c, entry.p, lanewise)))]
         return m
 
     @staticmethod

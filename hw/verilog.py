@@ -14,7 +14,8 @@ from amaranth.hdl import Fragment, Signal, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-_SCRIPT = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
+#: A program that runs its arguments as passes of yosys.
+PASSES = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
 
 
 def flat_ports(component: wiring.Component) -> dict[str, tuple[Signal, PortDirection]]:
@@ -52,7 +53,7 @@ def to_verilog(component: wiring.Component, name: str = "top") -> str:
         # yosys' state is the process's, and it ends the process on an error: a process of its own
         passes = [f"read_rtlil {source}", "proc -nomux -norom", "memory_collect",
                   f"write_verilog -noattr -norename {target}"]
-        result = subprocess.run([sys.executable, "-c", _SCRIPT, *passes], capture_output=True, text=True,
+        result = subprocess.run([sys.executable, "-c", PASSES, *passes], capture_output=True, text=True,
                                 env={**os.environ, "PYTHONNOUSERSITE": "1"})
         if result.returncode or not target.exists():
             raise RuntimeError(f"yosys failed on {name}: {result.stderr.strip() or result.stdout.strip()[-2000:]}")

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hw.verilog import PASSES
+
 #: Selects the registers that `hw.near` makes: a register that is wired to a block's port has its name one step further.
 NEAR = r"w:*_near* %ci2 t:$dff t:$dffe %u %i"
-#: A program that runs its arguments as passes of yosys.
-PASSES = "import sys\nfrom pyosys import libyosys\nfor line in sys.argv[1:]:\n    libyosys.run_pass(line)\n"
 
 
 class ToolError(RuntimeError):

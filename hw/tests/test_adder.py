@@ -13,9 +13,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.adder import Adder
 from hw.flow.devices import DEVICES
-from hw.flow.tools import PASSES
 from hw.mux_adder import MuxAdder
-from hw.verilog import to_rtlil
+from hw.verilog import PASSES, to_rtlil
 
 A_BITS, B_BITS, BITS = 6, 4, 7
 

@@ -135,13 +135,13 @@ class Collector(wiring.Component):
         take, over, second = Signal(), Signal(), Signal()  # over: of a beat
         step, at_last, only_step = Signal(field_bits("steps", c)), Signal(), Signal()  # at_last: in the last step
         rounds, next_rounds = Signal(2), Signal(2)  # of zeros, still to come; after one of all cores
-        last_beat, last_core = beat == c.beats - 1, core == c.cores - 1
+        own, part = Signal(c.cores, init=1), Signal(c.beats, init=1)  # whose turn it is, and which beat's
+        last_beat, last_core = part[-1], own[-1]
         halving = d.integrate & at_last & last_core  # logits of the last time step take two beats
         if c.far:  # known when this core got its turn
-            next_halving, halving = d.integrate & at_last & (core == c.cores - 2), Signal()
+            next_halving, halving = d.integrate & at_last & own[-2], Signal()
         halves = halving & end
         over_core = over & last_beat
-        own = Signal(c.cores, init=1)  # the core whose turn it is
         following = Cat(own[-1], own[:-1])
         with m.If(over_core):
             m.d.sync += own.eq(following)
@@ -179,7 +179,7 @@ class Collector(wiring.Component):
         m.d.sync += turn.eq(next_turn)
         with m.If(over):
             m.d.comb += next_turn.eq(Cat(turn[-1], turn[:-1]))
-            m.d.sync += beat.eq(beat + 1)
+            m.d.sync += [beat.eq(beat + 1), part.eq(Cat(part[-1], part[:-1]))]
         with m.If(over_core):
             m.d.sync += [beat.eq(0), core.eq(Mux(last_core, 0, core + 1))]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,19 +43,19 @@ class Widen(wiring.Component):
                 self.narrow.ready.eq(self.wide.ready),
             ]
             return m
-        items = Signal(wide, reset_less=True)  # shifts down: the newest item is the highest
+        items = Signal(wide, reset_less=True)
         count = Signal(range(max(wide // narrow, 2)))
         full, take = Signal(), Signal()
         last = Signal.like(count)
         m.d.comb += [
             last.eq(Mux(self.short, short // narrow - 1, wide // narrow - 1)),
-            self.wide.payload.eq(Mux(self.short, items[wide - short:], items)), self.wide.valid.eq(full),
+            self.wide.payload.eq(items), self.wide.valid.eq(full),
             self.narrow.ready.eq(~full | self.wide.ready), take.eq(self.narrow.valid & self.narrow.ready),
         ]
         with m.If(self.wide.ready):
             m.d.sync += full.eq(0)
         with m.If(take):
-            m.d.sync += [items.eq(Cat(items, self.narrow.payload)[narrow:]), count.eq(count + 1)]
+            m.d.sync += [items.word_select(count, narrow).eq(self.narrow.payload), count.eq(count + 1)]
             with m.If(count == last):
                 m.d.sync += [full.eq(1), count.eq(0)]
         return m

@@ -120,7 +120,7 @@ class Unit(Signature):
 
     ``start`` pulses for one cycle; the descriptor is stable from then on until ``done``. The unit pulses ``done`` in the cycle
     after its last effect (all its writes have reached memory), never in the cycle of ``start``. ``progress`` is high in each
-    cycle in which the unit moves on; the watchdog counts the others.
+    cycle in which the unit moves on, or in the one after it; the watchdog counts the others.
     """
 
     def __init__(self) -> None:

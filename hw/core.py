@@ -62,7 +62,7 @@ class Core(wiring.Component):
     entries : Array of stream of entry_layout, in
         One per slot, always ready: the sender looks at ``room``. In lanewise mode only the first ``taps`` have any ``bits``.
     room : Signal(), out
-        Each queue takes `Walker.in_flight` more entries than have been sent until two cycles ago, where all is ``far`` one.
+        Each queue takes `Walker.in_flight` + 1 more entries than have been sent until two cycles ago, where all is ``far`` one.
     weights : WeightRead, out
     result : stream of sum_layout, out
         Where all is ``far``, ``ready`` answers a ``valid`` of an earlier cycle, and the sums are there with it, the rest of the

@@ -167,7 +167,7 @@ class Loader(wiring.Component):
         left = Signal(range(most + 1), reset_less=True)  # rows of the image, or words of the bus, that are not written
         bank = Signal.like(self.weight_write.bank, reset_less=True)
         row = Signal(max(len(self.weight_write.row), len(self.param_write.addr)), reset_less=True)
-        word_here, item_here, stuck = Signal(), Signal(), Signal()
+        word_here, item_here, stuck = Signal(), Signal(), Signal()  # stuck: somebody else writes, if anything is to be or not
         m.d.comb += [
             widen.narrow.payload.eq(self.data.payload.data), widen.narrow.valid.eq(self.data.valid & loads_rows),
             word_here.eq(self.data.valid & loads_params), widen.wide.ready.eq(~stuck),

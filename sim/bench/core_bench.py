@@ -20,14 +20,14 @@ Bundle = list[dict[str, int] | None]  # what one input word gives to the slots
 
 
 class Words:
-    """Sends as the walker does: a word issued in a cycle in which that hears of ``room`` comes `Walker.in_flight` - 1 later."""
+    """Sends as the walker does: a word comes `Walker.in_flight` - 1 cycles after that heard of ``room``, far a cycle late."""
 
     def __init__(self, dut: Any, config: Config, rate: float) -> None:
         self.layout, self.rate = entry_layout(config), rate
         self.room = Port(dut, "room")
         self.slots = [(Port(dut, f"entries_{i}_valid"), Port(dut, f"entries_{i}_payload")) for i in range(config.issue)]
         self.queue: deque[Bundle] = deque()
-        self.stages: deque[Bundle] = deque([[None] * config.issue] * (Walker.in_flight(config) - 2 + config.far))
+        self.stages: deque[Bundle] = deque([[None] * config.issue] * (Walker.in_flight(config) - 1 + config.far))
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""

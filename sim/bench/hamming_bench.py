@@ -20,19 +20,22 @@ from sim.lib.runner import settings
 
 
 class Rows:
-    """Takes the weight rows that are written; fails if a row comes twice."""
+    """Takes the weight rows that are written; fails if a row comes twice, or if what is written was not said a cycle ahead."""
 
     def __init__(self, dut: Any, config: Config) -> None:
         self.bits = config.ham_lanes * config.w_bits
         self.ports = [Port(dut, f"weights_{x}") for x in ("en", "parts", "bank", "row", "data")]
         self.rows: dict[tuple[int, int], int] = {}
         self.parts: dict[tuple[int, int], int] = {}  #: of each row, that have come
+        self.param, self.will_write, self.said = Port(dut, "param_write_en"), Port(dut, "will_write"), 0
 
     def drive(self) -> None:
         """See `sim.lib.clock.Agent`."""
 
     def sample(self) -> None:
         """See `sim.lib.clock.Agent`."""
+        assert self.said == (self.ports[0].get() | self.param.get()), "what is written was not said a cycle ahead"
+        self.said = self.will_write.get()
         if self.ports[0].get():
             _, parts, bank, row, data = (x.get() for x in self.ports)
             assert not self.parts.get((bank, row), 0) & parts, f"row {row} of bank {bank} is written twice"

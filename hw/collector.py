@@ -128,11 +128,16 @@ class Collector(wiring.Component):
         c, d = self.config, self.descriptor
 
         # Whose turn it is.
-        busy, hold, silent = Signal(), Signal(), Signal()  # silent: a round of zeros
+        busy, hold = Signal(), Signal()
         turn = Signal(c.cores * c.beats, init=1)
         core, beat = Signal(range(max(c.cores, 2))), Signal(range(max(c.beats, 2)))
-        here, end, shift = Signal(), Signal(), Signal(3)  # of that core: there is something to take, if only zeros
-        take, over, second = Signal(), Signal(), Signal()  # over: of a beat
+        here, end, shift, silent = Signal(), Signal(), Signal(3), Signal()  # of that core: something to take, if only zeros
+        ends, shifts, silents = [end], [shift], [silent]
+        if c.far:  # h, which follows the last ones, lies elsewhere
+            ends.append(Signal(name="end_near0", reset_less=True))
+            shifts.append(Signal(3, name="shift_near0", reset_less=True))
+            silents.append(Signal(name="silent_near0"))
+        take, over, second, halves = Signal(), Signal(), Signal(), Signal()  # over: of a beat, which ``halves`` is twice
         step, at_last, only_step = Signal(field_bits("steps", c)), Signal(), Signal()  # at_last: in the last step
         rounds, next_rounds = Signal(2), Signal(2)  # of zeros, still to come; after one of all cores
         own, part = Signal(c.cores, init=1), Signal(c.beats, init=1)  # whose turn it is, and which beat's
@@ -140,7 +145,6 @@ class Collector(wiring.Component):
         halving = d.integrate & at_last & last_core  # logits of the last time step take two beats
         if c.far:  # known when this core got its turn
             next_halving, halving = d.integrate & at_last & own[-2], Signal()
-        halves = halving & end
         over_core = over & last_beat
         following = Cat(own[-1], own[:-1])
         with m.If(over_core):
@@ -148,26 +152,27 @@ class Collector(wiring.Component):
             if c.far:
                 m.d.sync += halving.eq(next_halving)
 
-        def look(domain: Any, whose: Value, valid: Sequence[Value], silent: Value) -> None:
+        def look(domain: Any, whose: Value, valid: Sequence[Value], silent: Value, halving: Value) -> None:
             """At what one of the cores has."""
 
             def chosen(values: Iterable[Value]) -> Value:
                 return reduce(or_, (x & mine.replicate(len(x)) for mine, x in zip(whose, values, strict=True)))
 
-            domain += [here.eq(chosen(valid) | silent), end.eq(chosen(x.payload.end for x in self.results) & ~silent),
-                       shift.eq(chosen(x.payload.shift for x in self.results))]
+            ending = chosen(x.payload.end for x in self.results) & ~silent
+            domain += [here.eq(chosen(valid) | silent), halves.eq(halving & ending), *(x.eq(ending) for x in ends),
+                       *(x.eq(chosen(y.payload.shift for y in self.results)) for x in shifts)]
 
         now_taken = own & (over_core & ~silent).replicate(c.cores)
         if not c.far:
             m.d.comb += Cat(x.ready for x in self.results).eq(now_taken)
-            look(m.d.comb, own, [x.valid for x in self.results], silent)
+            look(m.d.comb, own, [x.valid for x in self.results], silent, halving)
         else:  # a cycle ahead; a core hears a cycle late that its sums were taken, while another has its turn
             m.d.sync += Cat(x.ready for x in self.results).eq(now_taken)
             valid = [x.valid & ~x.ready for x in self.results]
             with m.If(over_core):
-                look(m.d.sync, following, valid, Mux(last_core, next_rounds != 0, silent))
+                look(m.d.sync, following, valid, Mux(last_core, next_rounds != 0, silent), next_halving)
             with m.Else():
-                look(m.d.sync, own, valid, silent)
+                look(m.d.sync, own, valid, silent, halving)
         m.d.comb += [
             take.eq(busy & ~hold & here), over.eq(take & (second | ~halves)),
             self.moved.eq(take), self.taken.eq(over_core & end), self.starved.eq(busy & ~here),
@@ -185,14 +190,16 @@ class Collector(wiring.Component):
 
         # What h becomes before this round: 0, or shifted by 0, 1 or 4.
         before = Signal(_BEFORE)
-        m.d.comb += [
-            silent.eq(rounds != 0),
-            next_rounds.eq(Mux(silent, rounds - 1, Mux(shift[1] & ~end, shift[:2] - 1, 0))),
-        ]
+        m.d.comb += next_rounds.eq(Mux(silent, rounds - 1, Mux(shift[1] & ~end, shift[:2] - 1, 0)))
+        if not c.far:
+            m.d.comb += silent.eq(rounds != 0)
         with m.If(over_core & last_core):
             m.d.sync += rounds.eq(next_rounds)
-            with m.If(~silent):
-                m.d.sync += [before.keep.eq(~end), before.one.eq(shift[:2] != 0), before.four.eq(shift[2] & ~end)]
+            if c.far:
+                m.d.sync += [x.eq(next_rounds != 0) for x in silents]
+            with m.If(~silents[-1]):
+                m.d.sync += [before.keep.eq(~ends[-1]), before.one.eq(shifts[-1][:2] != 0),
+                             before.four.eq(shifts[-1][2] & ~ends[-1])]
 
         made = self.taken & last_core
         last = lasts(m, c, d, ("steps",))["steps"]
@@ -219,7 +226,7 @@ class Collector(wiring.Component):
             zeros = Mux(over_core & last_core, next_rounds, rounds) != 0
             self._add(m, next_turn & ~zeros.replicate(len(turn)), take & ~second, before)
         else:
-            self._add(m, turn & (rounds == 0).replicate(len(turn)), _later(m, take & ~second, "take"),
+            self._add(m, turn & ~silents[-1].replicate(len(turn)), _later(m, take & ~second, "take"),
                       _later(m, before, "before"))
         return m
 

@@ -105,8 +105,12 @@ class Loader(wiring.Component):
         for f in FIELDS.values():
             low = zeros.get(f.name, 0)
             m.d.comb += d[f.name].eq(words[f.word][f.lsb + low:f.lsb + bits[f.name]] << low)
-        m.d.comb += comes.eq(fetching & self.data.valid)
         arriving = self.data.payload.data
+        domain = m.d.sync if c.far else m.d.comb
+        domain += comes.eq(fetching & self.data.valid)
+        if c.far:
+            arriving = Signal.like(arriving, reset_less=True)
+            m.d.sync += arriving.eq(self.data.payload.data)
         beat = Signal(range(BYTES // c.axi_bytes), reset_less=True)
         total = Signal(32, reset_less=True)
         place, kept = Signal.like(beat), Signal()
@@ -224,6 +228,9 @@ class Loader(wiring.Component):
             with m.State("FETCH"):
                 with m.If(self.data.valid & self.data.payload.last):
                     m.d.sync += fetching.eq(0)
+                    m.next = "COMING" if c.far else "SUM"
+            if c.far:
+                with m.State("COMING"):
                     m.next = "SUM"
             with m.State("SUM"):
                 m.next = "SETTLE"

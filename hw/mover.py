@@ -118,8 +118,9 @@ class Mover(wiring.Component):
         spikes, beat = Signal(c.cores * c.word, reset_less=True), Signal.like(self.u_read.data, reset_less=True)
         coming_bank, queued = Signal.like(bank), Const(0) if c.lean else ~space
         next_here = Signal()
+        asking = Signal(name="ask_near0") if c.far else ask_spikes  # the engine's own, where the ports are far
         m.d.comb += [
-            fetch.eq((ask_spikes & ~self.waits.spike_read) | (ask_values & ~self.waits.u_read)),
+            fetch.eq((asking & ~self.waits.spike_read) | (ask_values & ~self.waits.u_read)),
             self.spike_read.en.eq(ask_spikes), self.u_read.en.eq(ask_values), self.u_read.addr.eq(addr),
             narrow.short.eq(space ^ (c.u_beat_bits > c.word)), narrow.wide.valid.eq(here),
             narrow.wide.payload.eq(Mux(space, beat, spike)), self.write_data.payload.eq(narrow.narrow.payload),
@@ -137,10 +138,13 @@ class Mover(wiring.Component):
                 taken.eq(waiting.r_rdy & waiting.r_en),
             ]
             m.d.comb += next_room.eq(room - (fetch & ~space) + taken)
+            asks = storing & next_more & ~space & (next_room != 0)
             m.d.sync += [
-                room.eq(next_room), ask_spikes.eq(storing & next_more & ~space & (next_room != 0)),
+                room.eq(next_room), ask_spikes.eq(asks),
                 ask_values.eq(storing & next_more & space & ~fetch & ~next_here),
             ]
+            if c.far:
+                m.d.sync += asking.eq(asks)
             with m.If(~space):
                 m.d.comb += [narrow.wide.valid.eq(waiting.r_rdy), narrow.wide.payload.eq(waiting.r_data)]
         m.d.sync += [coming.eq(fetch), coming_bank.eq(bank)]

@@ -326,16 +326,19 @@ class Walker(wiring.Component):
                         for turned in range(c.issue):
                             with m.Case(turned):
                                 m.d.comb += bits[:c.rows_per_word].eq(shares[(i - turned) % c.issue])
-                made = [
-                    entry.p.row.eq(entry_rows[i if i < c.taps else 0]), entry.p.bits.eq(bits),
-                    entry.p.top.eq(own.top), entry.p.last.eq(own.last), entry.p.shift.eq(own.shift), entry.p.end.eq(own.end),
+                made = Signal(entry_layout(c), name=f"made{core}_{i}", reset_less=True)
+                domain = m.d.sync if c.far else m.d.comb
+                domain += [
+                    made.row.eq(entry_rows[i if i < c.taps else 0]), made.bits.eq(bits), made.top.eq(own.top),
+                    made.last.eq(own.last), made.shift.eq(own.shift), made.end.eq(own.end),
                 ]
+                m.d.comb += entry.p.eq(made)
                 if c.far:  # lanes are many, and far from each other: whether there are any is known in the stage before
                     valid, gating = Signal(name=f"valid{core}_{i}"), Signal(name=f"gating{core}_{i}", reset_less=True)
-                    m.d.sync += [*made, valid.eq(own.valid), gating.eq(lanewise & bits[c.rows_per_word:].any())]
-                    m.d.comb += entry.valid.eq(valid & (entry.p.last | entry.p.bits[:c.rows_per_word].any() | gating))
+                    m.d.sync += [valid.eq(own.valid), gating.eq(lanewise & bits[c.rows_per_word:].any())]
+                    m.d.comb += entry.valid.eq(valid & (made.last | made.bits[:c.rows_per_word].any() | gating))
                 else:
-                    m.d.comb += [*made, entry.valid.eq(own.valid & (own.last | has_bits(c, entry.p, lanewise)))]
+                    m.d.comb += entry.valid.eq(own.valid & (own.last | has_bits(c, made, lanewise)))
         return m
 
     @staticmethod

@@ -186,7 +186,7 @@ class TimedDevice(GoldenDevice):
     def _ready(self, d: Fields) -> int:
         """Cycle in which a descriptor and its images are there (hw/loader.py)."""
         c = self.config
-        ready = self._fetch(self._loader + FETCH, BYTES // c.axi_bytes)
+        ready = self._fetch(self._loader + FETCH + c.far, BYTES // c.axi_bytes)
         images = [n * bits // c.axi_bits for n, bits in
                   ((d["weight_rows"], c.row_bits), (d["param_beats"], c.param_beat_bits)) if n]
         if images:

@@ -17,15 +17,21 @@ from hw.flow.devices import Device
 ROWS = (22, 46, 70, 82)  #: of the chip's tiles, with 52 block RAMs each
 COLUMNS = 52
 
+#: How nextpnr's router2 weighs a wire that several nets want: by how many they are, times a factor that grows by the first of
+#: these with each iteration (by 2 if not told), and by the second for each iteration before (1). Where a chip is full the
+#: factor of today must not outgrow what was learned (docs/decisions/006-area-and-clock.md).
+ROUTER = {"router2/currCongWeightMult": "0.5", "router2/histCongWeight": "2.0"}
+
 
 def plan_of(config: Config, device: Device) -> str:
-    """All that decides where block RAMs lie, for digests; empty where the placer does."""
+    """All that decides where block RAMs lie and how wires are found, for digests; empty where the tools decide alone."""
     return Path(__file__).read_text() if device.device == "LFE5U-85F" and config.cores == 4 else ""
 
 
 def write_places(path: Path, top: str) -> None:
-    """Give each block RAM of a netlist, yosys' JSON, its place."""
+    """Give each block RAM of a netlist, yosys' JSON, its place, and the router its weights."""
     netlist = json.loads(path.read_text())
+    netlist["modules"][top]["settings"] = ROUTER
     cells = netlist["modules"][top]["cells"]
     for name, place in floorplan(x for x, cell in cells.items() if cell["type"] == "DP16KD").items():
         cells[name]["attributes"]["BEL"] = place

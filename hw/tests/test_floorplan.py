@@ -11,7 +11,7 @@ import pytest
 
 from golden.spec.config import BASE_85F, MEDIUM, SMALL
 from hw.flow.devices import DEVICES
-from hw.flow.floorplan import COLUMNS, ROWS, bel, floorplan, plan_of, write_places
+from hw.flow.floorplan import COLUMNS, ROUTER, ROWS, bel, floorplan, plan_of, write_places
 
 #: Block RAMs of `base-85f`.
 CELLS = [
@@ -58,5 +58,7 @@ def test_places_are_written(tmp_path: Path) -> None:
     cells = {"a": {"type": "DP16KD", "attributes": {}}, "b": {"type": "LUT4", "attributes": {}}}
     path.write_text(json.dumps({"modules": {"top": {"cells": cells}}}))
     write_places(path, "top")
-    written = json.loads(path.read_text())["modules"]["top"]["cells"]
+    module = json.loads(path.read_text())["modules"]["top"]
+    written = module["cells"]
     assert written["a"]["attributes"] == {"BEL": floorplan(["a"])["a"]} and written["b"] == cells["b"]
+    assert module["settings"] == ROUTER

@@ -137,7 +137,7 @@ class Collector(wiring.Component):
             ends.append(Signal(name="end_near0", reset_less=True))
             shifts.append(Signal(3, name="shift_near0", reset_less=True))
             silents.append(Signal(name="silent_near0"))
-        take, over, second, halves = Signal(), Signal(), Signal(), Signal()  # over: of a beat, which ``halves`` is twice
+        take, over, second, halves = Signal(), Signal(), Signal(), Signal()  # over: of a beat; halves: it is taken twice
         step, at_last, only_step = Signal(field_bits("steps", c)), Signal(), Signal()  # at_last: in the last step
         rounds, next_rounds = Signal(2), Signal(2)  # of zeros, still to come; after one of all cores
         own, part = Signal(c.cores, init=1), Signal(c.beats, init=1)  # whose turn it is, and which beat's

@@ -54,8 +54,8 @@ class Loader(wiring.Component):
     reported when those before it have been executed and recorded. It stops after END.
     A lean machine keeps a field of the words from 24 on in the place of word 8 and those behind it. It does not check limits, and
     knows no weight rows for later descriptors.
-    Cycles: 7 and a memory latency for a descriptor, one per beat of the images and a memory latency for each image;
-    parameters reach their memory 2 cycles after they come, a weight row later, see `WeightBanks`.
+    Cycles: 7 (8 where all is far) and a memory latency for a descriptor, one per beat of the images and a memory latency for
+    each image; parameters reach their memory 2 cycles after they come, a weight row later, see `WeightBanks`.
 
     Ports
     -----

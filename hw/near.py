@@ -12,7 +12,7 @@ def near(m: Module, value: Value, lanes: int, name: str) -> list[Signal]:
 
     A register that steers hundreds of cells lies far from most of them, and half a cycle passes on the way. Synthesis would
     make one register of several that are alike; `hw.flow` keeps those whose names end in ``near`` and a number. No reset
-    reaches them: what they follow is reset.
+    reaches these: what they follow is reset.
     """
     copies = [Signal(value.shape(), name=f"{name}_near{i}", reset_less=True) for i in range(-(-lanes // LANES))]
     m.d.sync += [copy.eq(value) for copy in copies]

@@ -17,9 +17,9 @@ from hw.flow.devices import Device
 ROWS = (22, 46, 70, 82)  #: of the chip's tiles, with 52 block RAMs each
 COLUMNS = 52
 
-#: How nextpnr's router2 weighs a wire that several nets want: by how many they are, times a factor that grows by the first of
-#: these with each iteration (by 2 if not told), and by the second for each iteration before (1). Where a chip is full the
-#: factor of today must not outgrow what was learned (docs/decisions/006-area-and-clock.md).
+#: How nextpnr's router2 weighs a wire that several nets want: by how many too many they are, times a factor that grows by the
+#: first of these with each iteration (by 2 if not told), and times what was learned of the wire, which grew by the second
+#: whenever there was one too many (1). In a full chip the factor must not outgrow it (docs/decisions/006-area-and-clock.md).
 ROUTER = {"router2/currCongWeightMult": "0.5", "router2/histCongWeight": "2.0"}
 
 
